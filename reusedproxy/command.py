@@ -105,6 +105,12 @@ class Options(TwistedOptions):
     optParameters = [
         ["status-file", None, None, "A file that says how the daemon is, and how its last reload ended."],
         [
+            "replace-timeout",
+            None,
+            None,
+            "With --replace: give up, and leave the place to the other process, if it is not taken in these seconds.",
+        ],
+        [
             "reload",
             None,
             None,
@@ -190,6 +196,11 @@ class Options(TwistedOptions):
             return
         if self["json"] and not self["check"]:
             raise UsageError("--json goes with --check")
+        if self["replace-timeout"] is not None:
+            if not self["replace"]:
+                raise UsageError("--replace-timeout goes with --replace")
+            if not re.fullmatch(r"0*[1-9][0-9]{0,5}", self["replace-timeout"]):
+                raise UsageError(f"--replace-timeout needs whole seconds, not '{self['replace-timeout']}'")
         if self["verbose"]:
             raise UsageError("--verbose goes with --version")
         if self["demo"]:
@@ -280,6 +291,8 @@ def makeService(options: Options) -> IService:
         set_umask(parent["umask"])  # twistd does so when sockets have been made
     service = ProxyService(reactor, options["config"], parent)
     service.replaces = bool(options["replace"])
+    if options["replace-timeout"] is not None:
+        service.replace_timeout = float(options["replace-timeout"])
     if options.exit_status is not None:
         service.end_with = options.exit_status.end_with
     if not options["check"]:

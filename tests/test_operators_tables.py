@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tables import StickTable, Stored
 from reusedproxy.config.model.values import Place
-from reusedproxy.operators.runtime.proxy import ADMIN, Refusal
+from reusedproxy.operators.runtime.proxy import ADMIN, USER, Refusal
 from reusedproxy.operators.runtime.tables import clear_table, set_table, show_table
 from reusedproxy.tables.table import Table
 
@@ -31,6 +31,17 @@ class TableTests(SynchronousTestCase):
             row = table.obtain(key)
             self.assertIn(f"key={shown} use=0 ", "".join(show_table(self.context, ["string"])), key)
             table.remove(row)
+
+    def test_rows_are_shown_to_operators_only(self) -> None:
+        """Also one by one: its key may be a client's address, or cookie."""
+        set_table(self.context, ["ip", "key", "192.0.2.1", "data.gpt0", "7"])
+        self.context.level = USER
+        for words in (["ip", "key", "192.0.2.1"], ["ip", "key", "192.0.2.2"], ["ip", "key", "x"]):
+            with self.assertRaisesRegex(Refusal, "Permission denied"):
+                "".join(show_table(self.context, words))
+        with self.assertRaisesRegex(Refusal, "Key value expected"):
+            "".join(show_table(self.context, ["ip", "key"]))
+        self.assertNotIn("192", "".join(show_table(self.context, ["ip"])))
 
     def test_an_address_that_is_written_is_nothing_else(self) -> None:
         """A network, of which one address would be meant, or what a header may have behind an address."""

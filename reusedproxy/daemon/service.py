@@ -123,6 +123,8 @@ class ProxyService(Service):
         self.stalls = Stalls(reactor, self, self._expiry.look)
         #: This process takes the place of another one (`--replace`), from which it has this until it serves.
         self.replaces = False
+        #: Seconds in which it has to have the place, else it gives up (`--replace-timeout`); None: no bound.
+        self.replace_timeout: float | None = None
         #: Has the process end with a status of its own when it has stopped.
         self.end_with: Callable[[int], object] = lambda status: None
         self._takeover: Takeover | None = None
@@ -309,6 +311,8 @@ class ProxyService(Service):
             self._takeover.prepare(
                 self._poller, self._reactor, proxy.tables, self.announce, needs, self._given_up, self._obey
             )
+            if self.replace_timeout is not None:
+                self._reactor.callLater(self.replace_timeout, self._replace_too_late)
         self._begin(proxy)
         self._warm_up(proxy)
         self.stalls.start(proxy.standstills)
@@ -488,6 +492,13 @@ class ProxyService(Service):
             self.announce("alert", f"process {self._takeover.pid} goes on, and this one ends: {why}")
         self.end_with(1)
         self._departed()
+
+    def _replace_too_late(self) -> None:
+        """Gives up if this process does not accept yet: after that, the other one has let go."""
+        takeover = self._takeover
+        if takeover is not None and not takeover.accepts and not takeover.is_alone and not self._stopping:
+            takeover.give_up()
+            self._given_up(f"it has not got ready in {self.replace_timeout:g} s (--replace-timeout)")
 
     def _say_ready(self) -> None:
         proxy = self.proxy

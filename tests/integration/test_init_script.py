@@ -110,8 +110,8 @@ class LifeTests(InitScriptTestCase):
             self.assertTrue(client.recv(4096))
         wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the old one to end")
 
-    def test_while_another_process_waits_to_take_its_place_it_is_the_one_that_runs(self) -> None:
-        """The other one is in the pid file already, and waits for a floor that a full server does not let it open."""
+    def replaced_slowly(self) -> int:
+        """Starts it with a floor that a full server does not let another process open. Returns its number."""
         full = socket.create_server((LOOPBACK, 0), backlog=0)
         self.addCleanup(full.close)
         self.nobody = full.getsockname()[1]
@@ -124,21 +124,61 @@ class LifeTests(InitScriptTestCase):
         text = self.configuration.read_text().replace(f":{self.nobody}\n", f":{self.nobody} pool-min-conn 1\n")
         self.configuration.write_text(text.replace("connect 1s", "connect 20s"))
         self.expect(0, "start")
-        old, said = self.pid, []
+        return self.pid
+
+    def announced(self, said: list[str]) -> int:
+        """The number of the process that is to take its place; `said` gets what statuses say until then."""
+
+        def found() -> re.Match[str] | None:
+            said.append(self.expect(0, "status"))
+            return re.search(r"process (\d+) is to take its place", said[-1])
+
+        return int(wait_for(found, "the other process", seconds=20)[1])
+
+    def test_while_another_process_waits_to_take_its_place_it_is_the_one_that_runs(self) -> None:
+        """The other one is in the pid file already."""
+        old = self.replaced_slowly()
+        said: list[str] = []
         with ThreadPoolExecutor() as pool:
             replaced = pool.submit(self.script, "replace")
-
-            def announced() -> re.Match[str] | None:
-                said.append(self.expect(0, "status"))
-                return re.search(r"process (\d+) is to take its place", said[-1])
-
-            announcement = wait_for(announced, "the other process", seconds=20)
-            os.kill(int(announcement[1]), signal.SIGTERM)
+            os.kill(self.announced(said), signal.SIGTERM)
             status, output = replaced.result()
         self.assertEqual((status, f"process {old} goes on" in output), (1, True), output)
         self.assertEqual(
             [each for each in said if f"runs, as process {old}" not in each or "before 'replace'" in each], []
         )
+
+    def test_stop_and_restart_end_both_where_another_process_waits_to_take_its_place(self) -> None:
+        """Whoever had it replaced has broken that off."""
+        pid = self.replaced_slowly()
+        for action in ("restart", "stop"):
+            replacing = subprocess.Popen(
+                ["/bin/sh", str(SCRIPT), "replace"],
+                env={**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            other = self.announced([])
+            replacing.kill()
+            replacing.wait(20)
+            self.assertNotIn("before 'replace'", self.expect(0, action))
+            for each in (Path(f"/proc/{pid}"), Path(f"/proc/{other}")):
+                wait_for(lambda each=each: not each.exists(), f"{each} to end by {action}")  # type: ignore[misc]
+            if action == "restart":
+                pid = self.pid
+                self.assertIn(f"runs, as process {pid}\n", self.expect(0, "status"))
+        self.expect(3, "status")
+        self.assertFalse(accepts_connections(self.port))
+
+    def test_a_process_that_does_not_get_ready_in_time_gives_up_by_itself(self) -> None:
+        """Only it knows that it has not just taken the place."""
+        old = self.replaced_slowly()
+        self.set(REPLACE_TIMEOUT=1)
+        self.assertIn(f"not replaced, process {old} goes on", self.expect(1, "replace"))
+        self.assertIn("it has not got ready in 1 s (--replace-timeout)", self.log.read_text())
+        self.assertEqual(self.pid, old)
+        self.assertIn(f"runs, as process {old}\n", self.expect(0, "status"))
+        self.assertTrue(accepts_connections(self.port))
 
     def started_with_a_client(self) -> socket.socket:
         """Start it, and have a client ask."""

@@ -159,6 +159,11 @@ class Takeover:
         return self.state == "over"
 
     @property
+    def accepts(self) -> bool:
+        """Tells whether this process accepts in place of the old one."""
+        return self.state in ("serving", "sharing")
+
+    @property
     def has_shares(self) -> bool:
         """Tells whether clients of the old process are counted in tables of this one."""
         return self._sharing is not None and self._sharing.has_shares

@@ -3,6 +3,7 @@ HAProxy dumps them. Only the beginning of each was kept."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,7 +25,7 @@ def show_errors(context: Context, words: Sequence[str]) -> Iterator[str]:
     names: Sequence[str] = [*numbers]
     if words:
         names = [name for name, number in numbers.items() if words[0] in (name, str(number))]
-        if not names and not (words[0].isdecimal() and int(words[0])):
+        if not names and not re.fullmatch("0*[1-9][0-9]*", words[0]):
             raise Refusal("No such proxy.")
     kinds = words[1:2] if words[1:2] and words[1] in _KINDS else _KINDS
     return _errors(context.proxy, numbers, names, kinds)

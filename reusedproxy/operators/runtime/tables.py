@@ -111,6 +111,8 @@ def _row(context: Context, table: Table, verb: str, words: Sequence[str], *, mak
     """Returns the row of the key that these words begin with; 0 if there is none."""
     if not words:
         raise Refusal("Key value expected")
+    if context.level < OPERATOR:  # whoever asks for keys, one after the other, learns which are there
+        raise Refusal("Permission denied")
     if table.settings.type not in _WRITTEN:
         kinds = "ip, ipv6, string and integer"
         raise Refusal(f"{_DOING[verb]} tables of type other than {kinds} is not supported")
