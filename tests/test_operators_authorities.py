@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ssl as pem
+
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from reusedproxy.net.tls.revoked import SMALL
+from reusedproxy.operators.runtime.authorities import described
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from tests.integration.peers import LOOPBACK
@@ -79,6 +83,29 @@ class AuthoritiesTests(AuthoritiesTestCase):
         self.service.reload()
         self.reactor.pump([0.05] * 40)
         self.assertEqual(self.says("show ssl ca-file"), "# filename\n")
+
+    def test_a_key_that_cannot_be_read_hides_nothing_else(self) -> None:
+        certificate = self.authority.issue("new", key="ecdsa").certificate.public_bytes(Encoding.DER)
+        of_curves = bytes.fromhex("06072a8648ce3d0201")
+        self.assertEqual(certificate.count(of_curves), 1)
+        other = certificate.replace(of_curves, of_curves[:-1] + b"\x7f")
+        said = described(x509.load_der_x509_certificate(other))
+        self.assertEqual([line for line in said.splitlines() if "Algorithm" in line or "Subject:" in line],
+                         ["Algorithm: ", "Subject: /CN=new"])  # fmt: skip
+
+
+class OddListTests(AuthoritiesTestCase):
+    def revoked(self) -> bytes:
+        """A list that says in two ways how it is signed, which OpenSSL takes, and believes nobody by."""
+        der = pem.PEM_cert_to_DER_cert(super().revoked().decode().replace("X509 CRL", "CERTIFICATE"))
+        with_sha256 = bytes.fromhex("06082a8648ce3d040302")
+        self.assertEqual(der.count(with_sha256), 2)
+        odd = der.replace(with_sha256, with_sha256[:-1] + b"\x03", 1)
+        return pem.DER_cert_to_PEM_cert(odd).replace("CERTIFICATE", "X509 CRL").encode()
+
+    def test_a_list_that_cannot_be_shown_says_why(self) -> None:
+        said = self.says(f"show ssl crl-file {self.crl}")
+        self.assertTrue(said.endswith("#1:\nIt cannot be shown: it says in two ways how it is signed\n"), said)
 
 
 class LargeListTests(AuthoritiesTestCase):

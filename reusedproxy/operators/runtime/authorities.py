@@ -14,6 +14,7 @@ from hashlib import sha1
 from typing import Any, ClassVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -163,7 +164,10 @@ def show_ssl_crl_file(context: Context, words: Sequence[str]) -> Iterator[str]:
             for piece in decoded(content, block):
                 pieces.append(piece)
                 yield ""  # a list may have megabytes
-            yield from _revocations(b"".join(pieces))
+            try:
+                yield from _revocations(b"".join(pieces))
+            except ValueError as error:  # OpenSSL takes lists by which it will trust nobody
+                yield f"It cannot be shown: {error}\n"
 
 
 def _details(kind: Kind[bytes], context: Context, asked: str, unknown: str) -> tuple[str, bytes]:
@@ -200,7 +204,14 @@ def _certificates(content: bytes) -> list[x509.Certificate]:
 
 
 def described(certificate: x509.Certificate) -> str:
-    """Returns the lines that tell of a certificate."""
+    """Returns the lines that tell of a certificate, as far as they can be read."""
+    try:
+        return _described(certificate)
+    except ValueError as error:
+        return f"It cannot be shown: {error}\n"
+
+
+def _described(certificate: x509.Certificate) -> str:
     return (
         f"Serial: {_serial(certificate.serial_number)}\n"
         f"notBefore: {_date(certificate.not_valid_before_utc)}\n"
@@ -236,7 +247,10 @@ def _alternatives(certificate: x509.Certificate) -> str:
 
 
 def _algorithm(certificate: x509.Certificate) -> str:
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
     for kind, word in ((rsa.RSAPublicKey, "RSA"), (ec.EllipticCurvePublicKey, "EC"), (dsa.DSAPublicKey, "DSA")):
         if isinstance(key, kind):
             return f"{word}{key.key_size}"
