@@ -148,6 +148,11 @@ class MapTests(MapsTestCase):
         self.read_files()
         self.assertEqual(self.says(f"del map {self.name} #{reference}"), "Key not found.", "it has been read again")
 
+    def test_only_blanks_part_key_and_value_in_a_payload(self) -> None:
+        """And those behind a value are its own, as in HAProxy; other spaces are characters like any."""
+        self.assertEqual(self.says(f"add map {self.name}", " k\u00a0x \t one two \t\ny \n"), "")
+        self.assertEqual(self.entries()[2:], ["k\u00a0x one two \t", "y "])
+
     def test_a_payload_has_an_entry_a_line(self) -> None:
         self.assertEqual(self.says(f"add map {self.name}", "/c 1\n  /d   two words\n"), "")
         self.assertEqual(self.entries()[2:], ["/c 1", "/d two words"])

@@ -6,6 +6,7 @@ Every text is HAProxy's. A generator that changes something is run by a session 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -89,11 +90,12 @@ def _add_all(each: Map, version: int | None, pairs: Iterator[tuple[str, str]]) -
 
 
 def _pair(line: str) -> tuple[str, str]:
-    """Returns key and value of a line of a payload; blanks before either are left out."""
-    key, *rest = line.strip(" \t").split(None, 1) or [""]
-    if key and not rest:
+    """Returns key and value of a line of a payload; blanks before either are left out, those behind the value are not.
+    Raises Refusal."""
+    key, blank, rest = re.fullmatch(r"[ \t]*([^ \t]*)([ \t]?)[ \t]*(.*)", line).groups()  # type: ignore[union-attr]
+    if key and not blank:
         raise Refusal(f"Missing value for key '{key}'.")
-    return key, rest[0] if rest else ""
+    return key, rest
 
 
 def _add(each: Map, version: int | None, key: bytes, value: bytes) -> Iterator[str]:
