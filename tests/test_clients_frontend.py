@@ -149,6 +149,7 @@ class SwitchTests(BoundCase):
             other.listen()
             self.assertRaises(OSError, self.succeed, 9)
             self.assertFalse(self.made.frontend.enable())
+            self.assertTrue(self.made.frontend.disabled)
         self.assertTrue(self.made.frontend.enable())
         for frontend in self.made.places.frontends:  # the clients of others are as many as the process may have
             frontend.fill()

@@ -35,7 +35,7 @@ from reusedproxy.daemon.supervision.reports import Supervision
 from reusedproxy.daemon.supervision.status_file import RUNNING, StatusFile
 from reusedproxy.net.binding import ListenError, bind_socket, given_socket
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import BLOCKED, HELD, LISTENING, Listener
+from reusedproxy.net.listener import BLOCKED, HELD, LISTENING, SUSPENDED, Listener
 from reusedproxy.operators.runtime.commands import run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
 from reusedproxy.tables.table import Table
@@ -499,6 +499,7 @@ class SuspendedTests(BothTestCase):
                 given_socket(self.taken, self.closed.bind, 5)
             with self.assertRaisesRegex(ListenError, "Address already in use"):
                 self.closed.may_adopt(self.closed.bind)
+            self.closed.may_adopt(self.closed.bind, opens=False)
         self.closed.may_adopt(self.closed.bind)
         self.assertTrue(self.refuses())
         self.taken.give_up()
@@ -509,6 +510,8 @@ class SuspendedTests(BothTestCase):
                 with self.assertRaises(OSError):
                     self.closed.restore()
             self.assertEqual((self.closed.state, self.closed.shut), (BLOCKED, True))
+            self.closed.suspend()
+            self.assertEqual(self.closed.state, SUSPENDED)
         self.closed.restore()
         self.assertEqual((self.closed.state, self.closed.shut), (LISTENING, False))
         self.taken.give_up()

@@ -11,6 +11,7 @@ from OpenSSL import crypto
 
 from reusedproxy.build.certificates import serving
 from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.listener import LISTENING
 from reusedproxy.net.slices import run_through
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificates
@@ -147,6 +148,20 @@ class ListTests(FilesTestCase):
             self.assertIn("New empty", said, line)
             self.assertRegex("".join((first, *pieces)), f"Success!\n$|deleted in crtlist '{self.list}'!\n$", line)
             self.assertIn(f"\n{number}\n", self.tell("show ssl cert"), line)
+
+    def test_a_frontend_that_is_disabled_stays_so(self) -> None:
+        """Nobody has asked for a reload, and another program may serve at its port meanwhile."""
+        self.make("new.pem", "new.test")
+        frontend = self.proxy.frontends[0]
+        self.tell(f"disable frontend {frontend.name}")
+        self.turn([f"add ssl crt-list {self.list} new.pem"])
+        self.assertEqual([text for _, text in self.announced if "forgotten" in text], [])
+        successor = self.proxy.frontends[0]
+        self.assertIsNot(successor, frontend)
+        self.assertTrue(successor.disabled)
+        self.assertEqual(self.tell(f"enable frontend {frontend.name}"), "")
+        self.assertEqual([each.state for each in successor.listeners], [LISTENING] * len(successor.listeners))
+        self.assertEqual(self.chosen("new.test"), ["new.test"])
 
     def test_what_is_committed_under_its_name_is_shown(self) -> None:
         name = "@mine/x"

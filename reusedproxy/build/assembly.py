@@ -153,6 +153,9 @@ class Proxy:
     variables: dict[str, Sample] = Factory(dict)
     #: The names of those that operators have set.
     ordered_variables: set[str] = Factory(set)
+    #: Frontends that operators have disabled or shut down stay so: files of TLS are read again, or a server is added,
+    #: and nobody has asked for a reload.
+    keeps_closed: bool = False
     #: Servers that the file names, and that operators have deleted, by backend/server.
     deleted: set[str] = Factory(set)
     #: CAs and revocation lists that have been read.
@@ -275,6 +278,7 @@ class Assembly:
             variables=previous.variables if previous is not None and self._again else {},
             ordered_variables=previous.ordered_variables if previous is not None and self._again else set(),
             deleted=previous.deleted if previous is not None and self._again else set(),
+            keeps_closed=previous is not None and previous.configuration.global_ is settings,
         )
         self._log_lines = LogLines(configuration, self.proxy.logs, self._faults)
         self._saved = SavedStates(settings, [] if self._again else self.proxy.notices, states)
@@ -525,6 +529,7 @@ class Assembly:
             proxy.bound,
             self._faults,
             proxy.notices,
+            opens=not proxy.keeps_closed,
         )
         shut = self._shut_frontends()
         for frontend in proxy.frontends:
@@ -536,12 +541,10 @@ class Assembly:
                 listeners.look_up(frontend.settings.binds)
 
     def _shut_frontends(self) -> set[str]:
-        """Returns the frontends that an operator has shut down, and that remain so: files of TLS are read again, or a
-        server is added, and nobody has asked for a reload."""
-        previous = self._previous
-        if previous is None or previous.configuration.global_ is not self._configuration.global_:
+        """Returns the frontends that an operator has shut down, and that remain so."""
+        if self._previous is None or not self.proxy.keeps_closed:
             return set()
-        return {each.name for each in previous.frontends if each.shut}
+        return {each.name for each in self._previous.frontends if each.shut}
 
     def _fullconn(self, backend: str) -> int:
         """Returns a tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""

@@ -43,9 +43,12 @@ class Listeners:
         bound: list[Listener],
         faults: list[Fault],
         notices: list[Notice],
+        *,
+        opens: bool,
     ) -> None:
         """Adds all to `listeners`, those that are not of the `previous` proxy to `bound`, too, and what it finds to
-        `faults` and `notices`."""
+        `faults` and `notices`. `opens`: listeners that operators have closed are to accept again."""
+        self._opens = opens
         self._configuration = configuration
         self._poller = poller
         self._deadlines = deadlines
@@ -72,7 +75,7 @@ class Listeners:
                     given = given_socket(self._given, bind, backlog, at)
                     bound = given or bind_socket(bind, backlog, v6_only, at, shared=self._share(bind))
                 else:
-                    listener.may_adopt(bind)
+                    listener.may_adopt(bind, opens=self._opens)
                     bound = listener.socket
                 self._notices += _fixed(bind, bound, v6_only)
             except ListenError as error:

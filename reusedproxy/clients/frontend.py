@@ -51,7 +51,7 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.binding import ListenError
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import SUSPENDED, Listener
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.names.once import Lookups
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport, hide, reset_at_close
@@ -237,8 +237,9 @@ class Frontend(Owner):
         places.numbered += 1
         return places.numbered - 1
 
-    def listen(self, listener: Listener) -> None:
-        """Serves what this listener accepts. Raises OSError where it cannot accept now: `enable` tries it again."""
+    def listen(self, listener: Listener, *, opens: bool = True) -> None:
+        """Serves what this listener accepts; one that is closed for a while is opened, or stays so until `enable`.
+        Raises OSError where it cannot accept now: `enable` tries it again."""
         self.listeners.append(listener)
         # One that a reload took over may have other settings than those it was made with.
         self._adopt(self.bind_of(listener), listener)
@@ -254,6 +255,9 @@ class Frontend(Owner):
         if self.places.full:
             self.fill()
         listener.crowded = listener.certificates is not None and self.places.crowded
+        if listener.shut and not opens:
+            listener.stay_shut(self)
+            return
         listener.listen(self)
         if listener.full or self.full:
             listener.pause()
@@ -606,8 +610,8 @@ class Frontend(Owner):
 
     @property
     def disabled(self) -> bool:
-        """Tells whether an operator has had all its listeners stop accepting; also where it has none."""
-        return all(each.state == SUSPENDED for each in self.listeners)
+        """Tells whether none of its listeners accepts until `enable`; also where it has none."""
+        return all(each.shut for each in self.listeners)
 
     def disable(self) -> bool:
         """Has its listeners accept nobody until `enable`, or a reload, as HAProxy's `disable frontend`. Its clients

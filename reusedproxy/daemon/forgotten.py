@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.wording import listed
+from reusedproxy.net.listener import SUSPENDED
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
 
@@ -29,8 +30,8 @@ def forgotten(old: Proxy, new: Proxy | None) -> Iterator[Said]:
     if others := [word for word in sorted({*said, *now}) if said.get(word) != now.get(word)]:
         text = f"what 'set rate-limit' has set in place of {', '.join(others)} is forgotten; the file counts"
         yield "warning", text, ""
-    for frontend in old.frontends:
-        if frontend.shut or (frontend.listeners and frontend.disabled):
+    for frontend in old.frontends if new is None or not new.keeps_closed else ():
+        if frontend.shut or any(each.state == SUSPENDED for each in frontend.listeners):
             text = f"the order by which frontend {frontend.name} accepts nobody is forgotten"
             yield "warning", text, f"frontend {frontend.name}"
     for backend in old.backends:

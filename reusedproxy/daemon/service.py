@@ -424,8 +424,10 @@ class ProxyService(Service):
         """Has every listener accept. Returns what is said of those that cannot."""
         lost = []
         for frontend, listener in proxy.listeners:
-            if fault := self._fault_of(partial(frontend.listen, listener), listener, frontend.name):
+            listen = partial(frontend.listen, listener, opens=not proxy.keeps_closed)
+            if fault := self._fault_of(listen, listener, frontend.name):
                 lost.append(fault)
+            if listener.shut:
                 continue
             # At a reload, a listener bound for this proxy is new.
             text = f"Proxy {frontend.name} {'listens on' if listener in proxy.bound else verb} {bound_to(listener)}"

@@ -171,6 +171,10 @@ class Listener:
         if self.state != LISTENING:
             self._move(LISTENING)
 
+    def stay_shut(self, taker: Taker) -> None:
+        """Leaves a listener that accepts nobody as it is; `restore` will have it accept for `taker`."""
+        self.taker = taker
+
     def adopt(self, bind: Bind, clients: int) -> None:
         """Takes over the settings of a `bind` line with the same address. Raises ListenError.
 
@@ -191,8 +195,9 @@ class Listener:
             self.bind = evolve(bind, mode=was.mode, user=was.user, group=was.group)
             raise ListenError(_unchangeable(bind, error)) from None
 
-    def may_adopt(self, bind: Bind) -> None:
-        """Checks that `adopt` will be able to do what this line says. Raises ListenError.
+    def may_adopt(self, bind: Bind, opens: bool = True) -> None:
+        """Checks that `adopt` will be able to do what this line says, and `listen` then, if it is to accept. Raises
+        ListenError.
 
         What cannot be done has to refuse the reload: the socket would stay open to those whom the line shuts out.
         """
@@ -206,7 +211,8 @@ class Listener:
         except OSError as error:
             raise ListenError(_unchangeable(bind, error)) from None
         try:
-            demand_free(self.socket)
+            if opens:
+                demand_free(self.socket)
         except OSError as error:
             raise ListenError(f"cannot listen on {bind.address} again: {error.strerror or error}") from None
 
@@ -254,8 +260,11 @@ class Listener:
         OSError."""
         if self.state in (SUSPENDED, CLOSED):
             return
+        was = self.state
         self._move(SUSPENDED)
-        if self.bind.address.kind == "tcp" and self.bind.address.port:  # one that the kernel chose would be lost
+        if (
+            was != BLOCKED and self.bind.address.kind == "tcp" and self.bind.address.port
+        ):  # one that the kernel chose would be lost
             self.socket.shutdown(sockets.SHUT_RD)
 
     def restore(self) -> None:
