@@ -101,6 +101,10 @@ frontend main
         """Whether it has printed these."""
         return words in self.output
 
+    def says(self, words: str) -> None:
+        """Wait until it has printed these: what it does can be seen before its line is read."""
+        wait_for(lambda: self.has_said(words), f"{words!r} in:\n{self.output}")
+
     def command(self) -> list[str]:
         """What is run."""
         # Twisted looks for plugins in the path, so this serves an uninstalled checkout, too.

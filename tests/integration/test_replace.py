@@ -294,7 +294,7 @@ class ReplaceTests(SynchronousTestCase):
         self.assertTrue(self.socket.exists())
         load.stop()
         self.assertEqual(load.failed, [])
-        self.assertTrue(first.has_said("this one goes on"))
+        first.says("this one goes on")
         self.replace("right")
 
     def test_the_signal_for_it(self) -> None:

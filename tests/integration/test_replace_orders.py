@@ -120,9 +120,10 @@ class OrderTests(OrderTestCase):
             "the order by which frontend other accepts nobody is forgotten",
             "what was ordered of dynamic cookies in backend b is forgotten; the file counts",
         ):
-            self.assertTrue(self.old.has_said(text) and new.has_said(text), text)
+            self.old.says(text)
+            new.says(text)
         back = "what 'del server' has taken out of backend b is back: b/u; the file counts"
-        self.assertTrue(new.has_said(back), new.output)
+        new.says(back)
         self.assertNotIn("/b", self._ask(f"show acl {banned}"))
 
     def state(self, server: str) -> list[str]:
@@ -173,7 +174,7 @@ class OrderTests(OrderTestCase):
             "Server b/w has its agent asked at address of its own",
             "Server b/added was added in the process before, and no file names it: it is gone",
         ):
-            self.assertTrue(new.has_said(text), new.output)
+            new.says(text)
         self.assertFalse(new.has_said("Traceback") or self.old.has_said("Traceback"))
 
     def test_a_port_that_is_closed_meanwhile_is_opened_by_the_new_process(self) -> None:
@@ -186,7 +187,7 @@ class OrderTests(OrderTestCase):
             client.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             self.assertTrue(b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"one"))
         for name in ("main", "other"):
-            self.assertTrue(new.has_said(f"the order by which frontend {name} accepts nobody is forgotten"), new.output)
+            new.says(f"the order by which frontend {name} accepts nobody is forgotten")
 
     def test_a_port_that_somebody_has_got_meanwhile_keeps_no_other_from_being_served(self) -> None:
         """Or two processes would serve, one of which hears no order."""
@@ -197,9 +198,7 @@ class OrderTests(OrderTestCase):
             other.bind((LOOPBACK, new.port))
             other.listen()
             self.served(new)
-            self.assertTrue(
-                new.has_said(f"Nobody listens on {LOOPBACK}:{new.port}: Address already in use"), new.output
-            )
+            new.says(f"Nobody listens on {LOOPBACK}:{new.port}: Address already in use")
             self.assertEqual(
                 self.ask("enable frontend main"),
                 ["Failed to resume frontend, check logs for precise cause (port conflict?).\n\n"],
@@ -248,7 +247,7 @@ class OrderTests(OrderTestCase):
             known = (
                 f"disable server b/t (it is for the clients that are left here: process {new.pid} does not know of it)"
             )
-            self.assertTrue(self.old.has_said(known), self.old.output)
+            self.old.says(known)
 
 
 class Peer:
