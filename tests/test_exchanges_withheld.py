@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from gzip import decompress
+from itertools import product
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.compression import Compressor
+from reusedproxy.wire.bodies import ChunkedBody, chunk, payload
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, get
 from tests.rulefakes import ruled
@@ -188,6 +191,71 @@ class WithheldTests(SynchronousTestCase):
         answer = client.take()
         self.assertIn(b"X-Body: abcdef-6", answer)
         self.assertIn(b"content-encoding: gzip", answer)
+        world.check_rest()
+
+    def test_rules_see_the_content_however_the_server_frames_it_and_whatever_the_client_is_sent(self) -> None:
+        """As in HAProxy, where rules see no framing: neither the server's chunks nor those in which a client of 1.1
+        is sent a body that ends with its connection, nor what compression makes of it."""
+        text = b"Content-Type: text/plain\r\n"
+        forms = (
+            ("length", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n" + text, lambda data: data, b""),
+            ("chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + text, chunk, b"0\r\n\r\n"),
+            ("close", b"HTTP/1.1 200 OK\r\n" + text, lambda data: data, None),
+            ("close of 1.0", b"HTTP/1.0 200 OK\r\n" + text, lambda data: data, None),
+        )
+        splits = ((b"secret",), (b"sec", b"ret"), (b"s", b"e", b"c", b"r", b"e", b"t"))
+        for (form, head, framed, last), pieces, with_head, version, coded in product(
+            forms, splits, (False, True), ("1.1", "1.0"), (False, True)
+        ):
+            case = (form, pieces, with_head, version, coded)
+            world = ruled(self, SHOW, backend=f"{WAIT}\n {SHOW}", warm=1)
+            if coded:
+                route = world.frontend.default_route
+                assert route is not None
+                route.compressor = Compressor(("gzip",), (), False, 0)
+            client = world.client()
+            client.send(get("/", "Accept-Encoding: gzip", version=version))
+            if not with_head:
+                world.server.answer(head + b"\r\n")
+            for number, piece in enumerate(pieces):
+                world.server.answer((head + b"\r\n" if with_head and not number else b"") + framed(piece))
+            if last is None:
+                world.server.eof()
+            elif last:
+                world.server.answer(last)
+            answer = client.take()
+            self.assertIn(b"X-Body: secret-6-6\r\n", answer, case)
+            self.assertEqual(answer.count(b"X-Body"), 1, case)
+            sent, (_, body) = answer.lower(), answer.split(b"\r\n\r\n", 1)
+            if b"transfer-encoding: chunked" in sent:
+                body = payload(ChunkedBody(framed=False), body)
+            if b"content-encoding: gzip" in sent:
+                body = decompress(body)
+            self.assertEqual(body, b"secret", case)
+            world.check_rest()
+
+    def test_an_answer_with_what_a_rule_looks_for_is_denied_however_it_ends(self) -> None:
+        for test, at_least in product(("-m sub secret", "-m beg sec", "-m reg ^secret$"), ("", " at-least 6")):
+            rules = f"{WAIT}{at_least}\n http-response deny if {{ res.body {test} }}"
+            world, client = self.asked(backend=rules)
+            world.server.answer(b"HTTP/1.1 200 OK\r\n\r\n")
+            world.server.answer(b"sec")
+            self.assertEqual(client.take(), b"", test)
+            world.server.answer(b"ret")
+            if not at_least:
+                world.server.eof()
+            self.assertIn(b" 502 ", client.take(), test)
+            world.check_rest()
+
+    def test_what_frames_a_body_that_ends_with_its_connection_is_not_waited_for(self) -> None:
+        world, client = self.asked(backend=f"{WAIT} at-least 9\n {SHOW}")
+        world.server.answer(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(8):
+            world.server.answer(b"a")
+            self.assertEqual(client.take(), b"")
+        world.server.answer(b"a")
+        self.assertIn(b"X-Body: aaaaaaaaa-9-9\r\n", client.take())
+        world.server.eof()
         world.check_rest()
 
     def test_another_protocol_is_not_waited_for(self) -> None:

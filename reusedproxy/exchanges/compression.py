@@ -77,6 +77,9 @@ class Encoder:
         if b"*" not in varies and b"accept-encoding" not in varies:
             block += b"vary: Accept-Encoding\r\n"
         answer.block = block
+        # Its end is no more where its length said; the client is sent chunks. The rules had to know how the server's
+        # body comes.
+        answer.length = UNTIL_CLOSE
 
     def add(self, data: bytes) -> bytes:
         """Returns what goes on for this piece: all of it, so that the client has what the server has sent."""
@@ -187,8 +190,6 @@ def _encode(exchange: Compressed, answer: ResponseHead, algorithm: str) -> None:
     """Gives the exchange its encoder."""
     exchange.encoder = Encoder(algorithm, answer.length == CHUNKED, exchange.traffic_of_sections)
     exchange.note().compression = algorithm
-    # Its end is no more where its length said; the client is sent chunks.
-    answer.length = UNTIL_CLOSE
 
 
 def _members(block: bytes, name: bytes) -> list[bytes]:

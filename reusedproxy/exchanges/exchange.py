@@ -565,7 +565,8 @@ class Exchange(Request):
             if self.encoder is not None:
                 body = self.encoder.finish(body)
         client = self.client
-        if self.framed and head.length >= 0 and head.upgrade is None and client.frontend.spelling is None:
+        plain = self.framed and head.length >= 0 and self.encoder is None
+        if plain and head.upgrade is None and client.frontend.spelling is None:
             self.status = head.status
             self.answered = now
             data = head.block + (LAST if client.last else CRLF) + body

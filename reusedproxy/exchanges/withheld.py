@@ -17,7 +17,7 @@ from reusedproxy.exchanges.waiting import Gathering
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.rules.steering import Held
 from reusedproxy.wire.bodies import ChunkedBody, payload
-from reusedproxy.wire.heads import CHUNKED, ResponseHead
+from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, ResponseHead
 
 #: What rules make of an answer: a status, a whole answer in its place, and two letters for the log; or they have it
 #: held back; None: they let it pass.
@@ -29,7 +29,7 @@ Rules = Callable[..., Verdict]
 class Withholding(Protocol):
     """Defines the exchange as its withheld answer knows it."""
 
-    #: The client takes chunked coding, so that an answer in chunks comes with its framing.
+    #: The client takes chunked coding, so that an answer without a length comes in chunks.
     framed: bool
 
     @property
@@ -107,7 +107,7 @@ class Withheld:
         return True
 
     def _counting(self, at_least: int) -> Gathering:
-        in_chunks = self.head.length == CHUNKED and self._exchange.framed
+        in_chunks = comes_in_chunks(self.head, self._exchange.framed)
         return Gathering(at_least, self._most, ChunkedBody(framed=False) if in_chunks else None)
 
     def add(self, data: bytes) -> None:
@@ -161,4 +161,10 @@ class Withheld:
 
 def body_of(head: ResponseHead, data: bytes, framed: bool) -> bytes:
     """Returns what has come of an answer's body without its framing."""
-    return payload(ChunkedBody(framed=False), data) if head.length == CHUNKED and framed else data
+    return payload(ChunkedBody(framed=False), data) if comes_in_chunks(head, framed) else data
+
+
+def comes_in_chunks(head: ResponseHead, framed: bool) -> bool:
+    """Tells whether the connection passes an answer's body on in chunks: the server's, or those that it makes where the
+    body ends with the connection. `framed` tells that the client takes them."""
+    return framed and head.length in (CHUNKED, UNTIL_CLOSE)
