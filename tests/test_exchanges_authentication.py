@@ -366,13 +366,60 @@ class AuthenticationTests(SynchronousTestCase):
         world = self.world(
             f"{RULES}\n http-request set-header X-User %[http_auth_group(L)]\n"
             " http-request set-header X-Said %[http_auth_user]/%[http_auth_pass]/%[http_auth_type]\n"
-            " http-request del-header Authorization\n http-request deny unless known"
+            " http-request del-header Authorization"
         )
         world.client().send(get("/", login("alice:in:clear"), "X-User: root"))
         asked = world.server.asked()
         self.assertIn(b"\r\nX-User: alice\r\nX-Said: alice/in:clear/Basic\r\n", asked)
         self.assertNotIn(b"Authorization", asked)
         self.assertNotIn(b"root", asked)
+
+    def given(self, text: str) -> str:
+        """The rule that puts this name and password in the place of the client's."""
+        name, _, value = login(text).partition(": ")
+        return f'http-request set-header {name} "{value}"'
+
+    def test_who_asks_is_judged_by_what_rules_have_left_of_the_field(self) -> None:
+        """As in HAProxy, which reads the field at each look: the server gets no other than the one that was judged."""
+        look = "http-request set-var(txn.a) http_auth_user\n http-request set-var(txn.b) http_auth(L)\n"
+        take, give = "http-request del-header Authorization", self.given("alice:no")
+        token = "http-request set-header Authorization Bearer\\ x"
+        for rules, status in (
+            (f"{look} {take}\n {RULES}", 401),
+            (f"{look} {RULES}\n {take}\n http-request deny unless known", 403),
+            (f"{look} {RULES}\n {take}\n http-request deny unless {{ http_auth_group(L) admins }}", 403),
+            (f"{look} {give}\n http-request deny if {{ http_auth_pass no }}", 403),
+            (f"{look} {give}\n http-request deny unless {{ http_auth_pass in:clear }}", 403),
+            (f"{look} {give}\n {RULES}", 401),
+            (f"{look} {token}\n {RULES}", 401),
+            (f"{look} {token}\n http-request deny if {{ http_auth_type Bearer }}", 403),
+            (f"{look} {give}\n http-request replace-header Authorization .* Digest\\ x\n {RULES}", 401),
+            (f"{look} {RULES}", 200),
+        ):
+            self.assertEqual(self.status(get("/", login("alice:in:clear")), rules), status, rules)
+
+    def test_a_backend_judges_by_what_the_frontend_has_left_of_the_field(self) -> None:
+        world = self.world(
+            "http-request set-var(txn.a) http_auth_user\n http-request del-header Authorization",
+            backend="http-request deny unless { http_auth(L) }",
+        )
+        client = world.client()
+        client.send(get("/", login("alice:in:clear")))
+        self.assertIn(b" 403 ", client.take())
+        world.check_rest()
+
+    def test_who_has_been_found_to_be_nobody_stays_so(self) -> None:
+        """As in HAProxy: what a rule writes into the field then counts for nothing."""
+        give = self.given("alice:in:clear")
+        for look in ("http_auth_user", "http_auth_pass", "http_auth(L)", "http_auth_type", "http_auth_bearer"):
+            rules = f"http-request set-var(txn.a) {look}\n {give}\n {RULES}"
+            for value in ((), ("Authorization: Digest x",), ("Authorization: Basic x",)):
+                self.assertEqual(self.status(get("/", *value), rules), 401, (look, value))
+        self.assertEqual(self.status(get("/"), f"{give}\n {RULES}"), 200)
+        bearer = "http-request deny unless { http_auth_bearer abc }"
+        token = 'http-request set-header Authorization "Bearer abc"'
+        self.assertEqual(self.status(get("/"), f"{token}\n {bearer}"), 200)
+        self.assertEqual(self.status(get("/"), f"http-request set-var(txn.a) http_auth_user\n {token}\n {bearer}"), 403)
 
     def test_a_field_that_a_rule_took_out_before_counts_for_nothing(self) -> None:
         rules = f"http-request del-header Authorization\n {RULES}"

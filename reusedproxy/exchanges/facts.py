@@ -67,23 +67,29 @@ class ExchangeFacts(ConnectionFacts[Client[ClientFrontend]]):
     monitored = False
     #: Its rules may be broken off until a password has been checked, and begin again.
     may_wait = False
-    #: What the request had of them when a rule first asked; False: no rule has.
-    _credentials: Credentials | Literal[False] | None = False
-    _auth_scheme: bytes | None = None
+    #: The scheme named when a rule has looked for credentials and found none; False: that has not happened.
+    _found_none: bytes | Literal[False] | None = False
 
     @property
     def credentials(self) -> Credentials | None:
-        if self._credentials is False:
-            name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
-            values = () if self.head is None else self.head.values(name)
-            self._credentials = basic_credentials(values)
-            self._auth_scheme = auth_scheme(values)
-        return self._credentials or None
+        return self._login()[0]
 
     @property
     def auth_scheme(self) -> bytes | None:
-        _ = self.credentials
-        return self._auth_scheme
+        return self._login()[1]
+
+    def _login(self) -> tuple[Credentials | None, bytes | None]:
+        """Returns credentials and scheme as rules have left the field: the server gets no others than those by which it
+        is judged who asks. As in HAProxy, once a rule has found none the request has none, whatever is written into the
+        field then."""
+        if self._found_none is not False:
+            return None, self._found_none
+        name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
+        values = () if self.head is None else self.head.values(name)
+        credentials, scheme = basic_credentials(values), auth_scheme(values)
+        if credentials is None and scheme != b"Bearer":
+            self._found_none = scheme
+        return credentials, scheme
 
     def member(self, users: str) -> bytes | None:
         credentials = self.credentials

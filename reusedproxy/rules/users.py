@@ -37,11 +37,19 @@ def http_auth_group(name: str) -> Callable[[Facts], Sample]:
 
 
 def http_auth_user() -> Callable[[Facts], Sample]:
-    return lambda facts: None if facts.credentials is None else facts.credentials.user
+    def fetch(facts: Facts) -> Sample:
+        credentials = facts.credentials
+        return None if credentials is None else credentials.user
+
+    return fetch
 
 
 def http_auth_pass() -> Callable[[Facts], Sample]:
-    return lambda facts: None if facts.credentials is None else facts.credentials.password
+    def fetch(facts: Facts) -> Sample:
+        credentials = facts.credentials
+        return None if credentials is None else credentials.password
+
+    return fetch
 
 
 def http_auth_type() -> Callable[[Facts], Sample]:
@@ -55,8 +63,11 @@ def http_auth_bearer(header: str = "") -> Callable[[Facts], Sample]:
     def fetch(facts: Facts) -> Sample:
         if facts.head is None:
             return None
-        usual = b"Proxy-Authorization" if facts.asks_as_proxy else b"Authorization"
-        return bearer_token(facts.head.values(named or usual))
+        if named:
+            return bearer_token(facts.head.values(named))
+        if facts.auth_scheme != b"Bearer":
+            return None  # what a rule has written where another has found no credentials is none, either
+        return bearer_token(facts.head.values(b"Proxy-Authorization" if facts.asks_as_proxy else b"Authorization"))
 
     return fetch
 
