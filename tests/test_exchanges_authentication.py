@@ -421,6 +421,25 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertEqual(self.status(get("/"), f"{token}\n {bearer}"), 200)
         self.assertEqual(self.status(get("/"), f"http-request set-var(txn.a) http_auth_user\n {token}\n {bearer}"), 403)
 
+    def test_a_proxy_is_asked_by_the_target_that_the_client_has_sent(self) -> None:
+        """`option http-use-proxy-header`, as in HAProxy, whatever rules make of the target."""
+        as_proxy, usual = login("alice:in:clear", "Proxy-Authorization"), login("alice:in:clear")
+        for rule, target in (
+            ("replace-uri http://[^/]*(/.*) \\1", "http://a/x"),
+            ("set-uri http://a/z", "/x"),
+        ):
+            rules = f"http-request {rule}\n {RULES}"
+            judged, other, asks = (as_proxy, usual, 407) if target[0] == "h" else (usual, as_proxy, 401)
+            for field, status in ((judged, b" 200 "), (other, b" %d " % asks)):
+                world = self.world(rules)
+                world.frontend.settings = evolve(world.frontend.settings, uses_proxy_header=True)
+                client = world.client()
+                client.send(get(target, field))
+                if world.server.busy:
+                    world.server.answer(OK)
+                self.assertIn(status, client.take()[:14], (rule, field))
+                world.check_rest()
+
     def test_a_field_that_a_rule_took_out_before_counts_for_nothing(self) -> None:
         rules = f"http-request del-header Authorization\n {RULES}"
         self.assertEqual(self.status(get("/", login("alice:in:clear")), rules), 401)

@@ -143,7 +143,9 @@ class ExchangeFacts(ConnectionFacts[Client[ClientFrontend]]):
     def asks_as_proxy(self) -> bool:
         if not self.client.frontend.uses_proxy_header or self.head is None:
             return False
-        return self.head.target[:1] not in (b"/", b"*")
+        # As in HAProxy, what the client has asked for tells, whatever rules have made of that.
+        target = self.head.target if self.line is None else self.line.split(b" ", 2)[1]
+        return target[:1] not in (b"/", b"*")
 
     @property
     def first_request(self) -> bool:
