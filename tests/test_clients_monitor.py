@@ -1,15 +1,19 @@
-"""`monitor-uri` and `monitor fail`: who asks whether the proxy is there is answered before any rule, without a log
-line."""
+"""`monitor-uri` and `monitor fail`: who asks whether the proxy is there is answered behind rules for contents and
+before any other, without a log line."""
 
 from __future__ import annotations
+
+from base64 import b64encode
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.server import DOWN, UP
 from reusedproxy.config.reader import ConfigurationError
+from reusedproxy.net.passwords import Passwords
 from reusedproxy.wire.whole_answers import WholeAnswer
 from tests.clientfakes import OK, get
 from tests.rulefakes import ruled, sections
+from tests.test_net_passwords import Loop, same
 
 #: As HAProxy 2.6 answers.
 READY = (
@@ -31,6 +35,50 @@ class MonitorTests(SynchronousTestCase):
         self.assertIn(b"403", client.take())
         self.assertEqual((world.flags(), world.server.asked()), ([(403, "PR")], b""))
         world.check_rest()
+
+    def test_rules_for_contents_come_first(self) -> None:
+        """As in HAProxy: they may keep a client out, whose request is logged then, and `monitor fail` sees what they
+        set and track."""
+        rules = (
+            " stick-table type ip size 9 store http_req_cnt,gpc0\n monitor-uri /alive\n"
+            " tcp-request content track-sc0 src\n tcp-request content set-var(txn.a) str(seen)\n"
+            " tcp-request content reject if { req.hdr(x-from) far } or { sc0_http_req_cnt gt 2 }\n"
+            " monitor fail if { sc0_tracked } { var(txn.a) -m str seen } { req.hdr(x-fail) 1 }\n http-request deny"
+        )
+        world = ruled(self, rules, warm=1)
+        client = world.client()
+        client.send(get("/alive"))
+        self.assertEqual(client.take(), READY)
+        client.send(get("/alive", "X-Fail: 1"))
+        self.assertTrue(client.take().startswith(FAILING))
+        self.assertEqual(world.log, [])
+        (table,) = world.frontend.tables.values()
+        (row,) = table.each()
+        self.assertEqual(table.value(row, table.slots["http_req_cnt"]), 2)
+        other = world.client()
+        other.send(get("/alive", "X-From: far"))
+        self.assertEqual((other.take(), other.gone), (b"", True))
+        self.assertEqual(world.flags(), [(-1, "PR")])
+        client.send(get("/alive"))
+        self.assertEqual(client.take(), READY)
+        client.send(get("/alive"))
+        self.assertEqual((client.take(), client.gone), (b"", True))
+        world.check_rest()
+
+    def test_a_password_that_takes_long_is_waited_for(self) -> None:
+        """As for rules: a hash that has yet to be checked is no failure."""
+        loop = Loop()
+        for said, begins in (("bob:hashed", READY), ("bob:wrong", FAILING), ("nobody:hashed", FAILING)):
+            passwords = Passwords(loop, same)
+            rules = " monitor-uri /alive\n monitor fail unless { http_auth(L) }"
+            world = ruled(self, rules, users="user bob password hashed", passwords=passwords, warm=1)
+            client = world.client()
+            client.send(get("/alive", f"Authorization: Basic {b64encode(said.encode()).decode()}"))
+            self.assertEqual(client.take(), b"", said)
+            loop.run()
+            self.assertTrue(client.take().startswith(begins), said)
+            self.assertEqual(world.log, [])
+            world.check_rest()
 
     def test_rules_for_all_answers_count(self) -> None:
         """`http-after-response` alone, as in HAProxy; whatever the answer is."""

@@ -127,7 +127,7 @@ class RuleSets:
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
         rules = [settings.rules, *(route.backend.settings.rules for route in routes.values())]
         pages = [page for page in (settings.stats, *(r.backend.settings.stats for r in routes.values())) if page]
-        asked = users_asked(pages)
+        asked = users_asked([*pages, *settings.rules.monitor])
         notes = _log_notes(settings)
         if (
             not streams

@@ -169,7 +169,8 @@ class Frontend(Owner):
         self.guard: Callable[[Exchange], bool] | None = None
         #: The guard that is asked when a request has been counted.
         self._inner_guard: Callable[[Exchange], bool] | None = None
-        #: `clients.monitor.Monitor.answers`: it comes before all else. None: there is no monitor.
+        #: `clients.monitor.Monitor.answers`: it comes behind rules for contents, and before all
+        #: others. None: there is no monitor.
         self.monitor: Callable[[Exchange, bytes, bool], bool] | None = None
         #: All backends, by name.
         self.backends: Mapping[str, Backend] = {}
@@ -541,10 +542,10 @@ class Frontend(Owner):
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
-        if self.monitor is not None and self.monitor(exchange, body, ended):
-            return
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
+        elif self.monitor is not None and self.monitor(exchange, body, ended):
+            return
         elif not (self.pages and shows_page(self.pages, exchange, body, ended)):
             if self.default_route is None:
                 exchange.fail(503, "SC")

@@ -1,5 +1,6 @@
-"""Answers those who ask whether the proxy itself is there (`monitor-uri`), before all rules and without a log line. Of
-rules, those of `http-after-response` alone see such an answer.
+"""Answers those who ask whether the proxy itself is there (`monitor-uri`), without a log line. As in HAProxy, rules for
+connections, sessions and contents come first, and may keep them out; all others come behind it. Of rules for answers,
+those of `http-after-response` alone see such an answer.
 
 A frontend without it never comes here.
 """
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.owner import AccessLog
 from reusedproxy.config.model.values import Place
-from reusedproxy.exchanges.counting import count_request
 from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import answer
@@ -31,7 +31,7 @@ class Monitor:
         self._fails = fails
 
     def stand_in(self) -> None:
-        """Comes before all that the frontend does with a request."""
+        """Has the frontend ask it about each request."""
         self._frontend.monitor = self.answers
         self._frontend.log = _unless_monitored(self._frontend.log)
 
@@ -43,10 +43,6 @@ class Monitor:
         if target != self._uri and (target[:1] == b"/" or _path(target) != self._uri):
             return False
         exchange.monitored = True
-        if self._frontend.routing is not None:
-            exchange.own_rules = self._frontend.routing.own_rules
-        if self._frontend.counts_late:
-            count_request(exchange)
         if not ended:
             exchange.client.end_after("answered by the monitor")
         exchange.early = body

@@ -52,7 +52,7 @@ class Owner(ClientFrontend, Protocol):
     closing: bool
     #: Another frontend accepts on its listeners, or nobody does.
     stopped: bool
-    #: Answers some requests before all rules (`monitor-uri`), and says whether it did; None: nobody does.
+    #: Answers some requests (`monitor-uri`), and says whether it did; None: nobody does.
     monitor: Callable[[Exchange, bytes, bool], bool] | None
     #: Returns False for requests that need not be given to `route`, but begin at the `default_route`; None: all are. It
     #: counts them, too, where they are to be counted.

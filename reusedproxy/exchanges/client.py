@@ -5,8 +5,8 @@ Exchanges call downward, to backends and pools; upward they call nothing but the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 from reusedproxy.backends.places import Asker, Ended
 from reusedproxy.config.model.proxies import Timeouts
@@ -47,6 +47,9 @@ class ClientFrontend(FactsFrontend, Protocol):
     authentication: Authentication
     #: What answers in place of a server where a rule says so, by name.
     services: Mapping[str, Service]
+    #: Answers a request for `monitor-uri`, of whose body this has come, and tells whether it was one; None: there is no
+    #: monitor.
+    monitor: Callable[[Any, bytes, bool], bool] | None
 
     @property
     def uses_proxy_header(self) -> bool:

@@ -1,9 +1,9 @@
 """Routes a request to its backend through the rules of both sections.
 
-In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend, and `use-server`. A `listen` is one section, and its rules count once. Rules for answers are in
-`exchanges.answer_rules`. A frontend without a rule, whose backend has none either, has no routing. It must never know
-how a request is sent.
+In HAProxy's order: the frontend's `tcp-request content`, `monitor-uri`, its `http-request`, its pages, its `redirect`;
+`use_backend`; then the same of the backend but for the monitor, and `use-server`. A `listen` is one section, and its
+rules count once. Rules for answers are in `exchanges.answer_rules`. A frontend without a rule, whose backend has none
+either, has no routing. It must never know how a request is sent.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ class Routing:
                             self._holds_back(exchange, found, body, ended, FRONT)
                         return
                     count_inspected(exchange)
+                if frontend.monitor is not None and frontend.monitor(exchange, body, ended):
+                    return
                 at = exchange.passed
             while rule_set.request and (
                 found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at, self._of_services)
