@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
+from itertools import product
 from typing import Any
 
 from attrs import evolve
@@ -47,6 +48,27 @@ class HeldTests(SynchronousTestCase):
         self.assertTrue(asked.endswith(b"\r\n\r\nabcd"))
         world.server.answer(OK)
         world.check_rest()
+
+    def test_rules_see_the_content_however_the_client_frames_it(self) -> None:
+        """As in HAProxy: neither sizes and extensions of chunks nor trailers, in whatever pieces they come."""
+        chunked = b"Transfer-Encoding: chunked\r\n"
+        forms = (
+            b"Content-Length: 8\r\n\r\na=secret",
+            b"Expect: 100-continue\r\nContent-Length: 8\r\n\r\na=secret",
+            chunked + b"\r\n3\r\na=s\r\n5\r\necret\r\n0\r\n\r\n",
+            chunked + b"Trailer: X-T\r\n\r\n3;x=y\r\na=s\r\n05\r\necret\r\n0;z\r\nX-T: secret\r\n\r\n",
+            chunked + b"Expect: 100-continue\r\n\r\n8\r\na=secret\r\n0\r\n\r\n",
+        )
+        show = "http-request set-header X-Body %[req.body]-%[req.body_len]-%[req.body_size]-%[req.body_param(a)]"
+        for form, wait, size, stage in product(forms, (WAIT, f"{WAIT} at-least 8"), (1, 2, 7, 999), (0, 1, 2)):
+            rules, sent = f"{wait}\n {show}", b"POST / HTTP/1.1\r\nHost: a\r\n" + form
+            world = ruled(self, rules if stage != 1 else "", backend=rules if stage else "", warm=1)
+            client = world.client()
+            for at in range(0, len(sent), size):
+                client.send(sent[at : at + size])
+            self.assertEqual(world.server.asked().count(b"X-Body: a=secret-8-8-secret\r\n"), 1, (form, wait, size))
+            world.server.answer(OK)
+            world.check_rest()
 
     def test_rules_see_as_much_of_a_body_as_a_buffer_holds(self) -> None:
         """However small the pieces in which it comes; `tune.bufsize` is 64k."""
