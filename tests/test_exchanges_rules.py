@@ -326,6 +326,9 @@ class RequestTests(SynchronousTestCase):
             self.assertNotIn(service.pieces[0], data)
             self.assertEqual(said, "502 LR 1")
             self.assertEqual(answered(f"{use}\nhttp-response silent-drop"), (b"", "200 LR 0"))
+            for test in ("res.body -m beg a", "res.body -m sub a", "res.body_len ge 9", "res.body_size ge 9"):
+                data, said = answered(f"{use}\nhttp-response wait-for-body time 1s\nhttp-response deny if {{ {test} }}")
+                self.assertEqual((data[:12], said), (b"HTTP/1.1 502", "502 LR 1"), test)
 
     def test_a_body_that_is_still_coming_ends_the_connection(self) -> None:
         """It must not be read as the next request."""

@@ -831,7 +831,7 @@ class Exchange(Request):
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
         if self.service_rules is not None:
-            status, data, _ = self._of_service(status, data)
+            status, data, _ = self._of_service(status, data, data[data.index(b"\r\n\r\n") + 4 :])
         self._count_unsent()
         self.status = status
         self.flags = flags
@@ -874,11 +874,11 @@ class Exchange(Request):
         self.serving = serving = Serving(self, made)
         serving.take_turn()
 
-    def answer_begins(self, status: int, head: bytes) -> None:
+    def answer_begins(self, status: int, head: bytes, first: bytes) -> None:
         """Sends the head of an answer of the proxy's own that is not whole yet. The rest follows as that of a server's
-        answer does (`response_data`, `response_ended`)."""
+        answer does (`response_data`, `response_ended`); `first` is what rules see of it."""
         if self.service_rules is not None:
-            status, head, replaced = self._of_service(status, head)
+            status, head, replaced = self._of_service(status, head, first)
             if replaced:
                 self._let_go("answer replaced by a rule")
                 self.answered_here(status, head)
@@ -895,13 +895,15 @@ class Exchange(Request):
         self.bytes_out += len(data)
         self.client.write(data)
 
-    def _of_service(self, status: int, data: bytes) -> tuple[int, bytes, bool]:
-        """Runs the rules for responses on an answer of a service, or its head alone, once. Returns what goes to the
-        client, and whether that is an answer in its place."""
+    def _of_service(self, status: int, data: bytes, body: bytes) -> tuple[int, bytes, bool]:
+        """Runs the rules for responses on an answer of a service, or its head alone, once; they see so much of its
+        `body`. Returns what goes to the client, and whether that is an answer in its place."""
         rules, self.service_rules = self.service_rules, None
         assert rules is not None
-        self.status = status
-        return rules(self, data)
+        self.status, self.arrived = status, body
+        made = rules(self, data)
+        self.arrived = None
+        return made
 
     def _count_unsent(self) -> None:
         """Counts the head of a request that was meant for no server; that of another counts as it is sent."""

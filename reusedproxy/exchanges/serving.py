@@ -55,7 +55,7 @@ class Served(Protocol):
 
     def answered_here(self, status: int, data: bytes) -> None: ...
 
-    def answer_begins(self, status: int, head: bytes) -> None: ...
+    def answer_begins(self, status: int, head: bytes, first: bytes) -> None: ...
 
     def response_data(self, data: bytes) -> None: ...
 
@@ -142,7 +142,8 @@ class Serving:
         else:
             exchange.client.end_after("answer without a length")
         head = head_of(made.status, made.content_type, extra=extra, close=exchange.client.last)
-        exchange.answer_begins(made.status, head)
+        first = b"" if exchange.method == b"HEAD" else b"".join(self._ready)
+        exchange.answer_begins(made.status, head, first)
         if exchange.method == b"HEAD" and not self._over:
             self.stop()
             exchange.response_ended()
