@@ -16,7 +16,7 @@ from reusedproxy.wire.heads import RequestHead
 #: itself, so that it is enough to keep the value.
 _SET = (
     "priority", "lenient", "own_source", "own_destination", "most_retries", "no_late_retries", "hints", "method",
-    "persist", "binding", "applet", "line", "own_rules", "answer_rules",
+    "persist", "binding", "applet", "line", "own_rules", "answer_rules", "_found_none",
     "limits_in", "limits_out", "compared", "counted",
 )  # fmt: skip
 
