@@ -18,7 +18,8 @@ from reusedproxy.config.added_servers import NOT_ADDED
 from reusedproxy.config.language import haproxy_words
 from reusedproxy.daemon.forgotten import back_again, deleted
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
-from reusedproxy.daemon.replacing.standing import stand, standing
+from reusedproxy.daemon.replacing.since import orders_of
+from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.exchanges.egress import Partners
 from reusedproxy.net.listener import LISTENING
@@ -611,7 +612,7 @@ class GenerationTests(AddedTestCase):
         self.add(f"{names[4]} {LOOPBACK}:9")
         self.reload()
         self.assertIn(names[0], self.proxy.lines)
-        text = f"what 'del server' has taken out of backend b is back: {', '.join(names[:3])} and 1 more"
+        text = f"what 'del server' has taken out of backend b is back: {', '.join(names[:3])} and 2 more"
         self.assertEqual(self.warnings(), [("warning", f"{text}; the file counts")])
         self.announced.clear()
         self.delete(names[0])
@@ -637,6 +638,13 @@ class GenerationTests(AddedTestCase):
         other = ProxyService(self.reactor, [self.config]).assemble(bind=False)
         text = f"what 'del server' has taken out of backend b is back: {names[1]}; the file counts"
         self.assertEqual([*back_again(told, other)], [("warning", text, "backend b")])
+        self.add(f"{names[1]} {LOOPBACK}:9")  # somewhere else
+        self.assertEqual(deleted(self.proxy), names)
+        self.assertNotIn(names[1], standing(self.proxy)["servers"])
+        self.assertNotIn(f"server {names[1]}", orders_of(self.proxy))
+        states = self.tell("show servers state")
+        self.assertIn(" f1 ", states)
+        self.assertNotIn(" f1 ", states_as_said(states, self.proxy))
         nonsense: list[object] = [None, 1, {}, "b/f1", [1, None, []]]
         self.assertEqual([[*back_again(each, other)] for each in nonsense], [[]] * 5)
 

@@ -59,8 +59,10 @@ def changed_lists(old: Proxy, new: Proxy | None) -> list[str]:
 
 
 def deleted(old: Proxy) -> list[str]:
-    """Returns the servers of the file that are not there, because operators have deleted them, as backend/server."""
-    return sorted(old.deleted - old.lines.keys())
+    """Returns the servers of the file that operators have deleted, as backend/server, also where another has been added
+    under the name of one."""
+    lines = old.lines
+    return sorted(name for name in old.deleted if name not in lines or lines[name].server.settings.added)
 
 
 def back_again(gone: object, new: Proxy) -> Iterator[Said]:

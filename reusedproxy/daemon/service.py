@@ -478,7 +478,9 @@ class ProxyService(Service):
             self.announce("warning", text)
             self.reloads.ordered = True
         self._obey(None if counts is None else counts.get("ordered"))
-        if counts is not None and counts.get("reload") is True:
+        if counts is None:
+            self.announce("notice", f"reads its configuration again: process {pid} may have been told to")
+        if counts is None or counts.get("reload") is True:
             self.reloads.ordered = True
         self.reloads.do_ordered()
 

@@ -24,7 +24,7 @@ from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.line import Line
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.addresses import is_host_name
-from reusedproxy.daemon.forgotten import Said
+from reusedproxy.daemon.forgotten import Said, deleted
 from reusedproxy.daemon.replacing.standing import (
     BY,
     ask_elsewhere,
@@ -49,8 +49,10 @@ def orders_of(proxy: Proxy) -> Orders:
     orders: Orders = {"process": {"maxconn": [proxy.places.maxconn, proxy.places.maxconn_said]}}
     for each in proxy.frontends:
         orders[f"frontend {each.name}"] = {"maxconn": [each.settings.maxconn, each.maxconn_said]}
+    others = {*deleted(proxy)}
     for name, line in proxy.lines.items():
-        orders[f"server {name}"] = _orders_of(line)
+        if name not in others:
+            orders[f"server {name}"] = _orders_of(line)
     return orders
 
 

@@ -27,6 +27,7 @@ from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.servers.line import Line
 from reusedproxy.config.language.addresses import is_host_name
 from reusedproxy.config.model.proxies import Check
+from reusedproxy.daemon.forgotten import deleted
 from reusedproxy.daemon.replacing.trial import shown_at
 from reusedproxy.net.dial import Target
 from reusedproxy.pool import handed
@@ -42,7 +43,8 @@ BY = "the process before"
 
 
 def standing(proxy: Proxy) -> dict[str, object]:
-    """Returns what was ordered and learnt."""
+    """Returns what was ordered and learnt, but for servers that were added in place of those of the file."""
+    others = {*deleted(proxy)}
     return {
         "process": {"maxconn": proxy.places.maxconn, "said": proxy.places.maxconn_said},
         "frontends": {
@@ -60,13 +62,16 @@ def standing(proxy: Proxy) -> dict[str, object]:
             }
             for backend in proxy.backends
             for each in backend.servers
+            if each.full_name not in others
         },
     }
 
 
 def states_as_said(states: str, proxy: Proxy) -> str:
     """Returns saved states of servers (`show servers state`) in which ports, names and the places of checks are those
-    of the file: what is saved counts, whatever the new file says, and what was ordered is not to."""
+    of the file: what is saved counts, whatever the new file says, and what was ordered is not to. So there are none of
+    servers that were added in place of those of the file."""
+    others = {*deleted(proxy)}
     ordered = {
         (backend.name, server.name): server
         for backend in proxy.backends
@@ -76,6 +81,8 @@ def states_as_said(states: str, proxy: Proxy) -> str:
     lines = []
     for line in states.split("\n"):
         words = line.split(" ")
+        if len(words) > _PORT and f"{words[1]}/{words[3]}" in others:
+            continue
         if len(words) > _PORT and (server := ordered.get((words[1], words[3]))) is not None:
             if server.ordered is not None:
                 words[_PORT] = str(server.settings.port or 0)
