@@ -108,6 +108,9 @@ class AtOnceTests(SynchronousTestCase):
                 for number, at, what, value in orders[3:]:
                     together.order(together.backends[number], together.backends[number].servers[at], what, value)
             self.assertEqual(together.standing, alone.standing, (seed, orders))
+            for name in "ab":
+                none_left = f"backend {name} has no server available!"
+                self.assertLessEqual(together.said.count(none_left), alone.said.count(none_left), (seed, orders))
 
     def test_servers_are_chosen_among_once_for_all_changes_and_once_for_those_that_follow(self) -> None:
         """A choice looks at all servers: with one for each change, thousands of changes would take half a minute."""
@@ -136,6 +139,18 @@ class AtOnceTests(SynchronousTestCase):
                 self.assertEqual(sum(said.startswith(text) for said in world.said), 1, text)
         for name in "ab":
             self.assertEqual(world.said.count(f"backend {name} has no server available!"), 1)
+
+    def test_what_tracks_a_server_changes_with_it(self) -> None:
+        """Or its backend would be said to have none, between the one that goes and the one that comes."""
+        world = World()
+        for server in world.a.servers[1:]:
+            world.a.set_state(server, MAINT)
+        self.assertEqual(world.b.usable_servers, 1)
+        with at_once(world.backends):
+            world.b.set_state(world.b.servers[0], MAINT)
+            world.a.set_state(world.a.servers[1], READY)
+        self.assertEqual((world.b.usable_servers, world.b.servers[1].state), (1, UP))
+        self.assertNotIn("backend b has no server available!", world.said)
 
     def test_who_waits_for_a_server_that_goes_is_given_one_that_stays(self) -> None:
         """And not another one that goes with it."""

@@ -201,7 +201,7 @@ class CSVTests(StatsCase):
         traffic.ssl_sess, traffic.ssl_reused_sess, traffic.ssl_failed_handshake = 6, 4, 1
         bound = SimpleNamespace(family=socket.AF_INET6)
         listener: Any = SimpleNamespace(
-            bind=bind, traffic=traffic, state="listening", full=False, connections=3, socket=bound
+            bind=bind, traffic=traffic, state="listening", shut=False, full=False, connections=3, socket=bound
         )
         self.web.listeners[:] = [listener]
         rows = self.csv()

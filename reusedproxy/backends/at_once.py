@@ -58,7 +58,7 @@ def at_once(backends: Iterable[Gathering]) -> Iterator[None]:
     finally:
         try:
             while waiting := [each for each in backends if each.gathered is not None and each.gathered.follows]:
-                _count(waiting)  # what tracks their servers may gather more
+                _count(waiting)  # who is told may change more
         finally:
             renamed = [each for each in backends if each.gathered is not None and each.gathered.renamed]
             for backend in backends:

@@ -167,7 +167,7 @@ class Backend(Places["Backend"]):
                 group.look_again(server)
             self._end_sessions(server, stood)
 
-        self._then(follow)
+        self._then(server, follow)
 
     def tracked_changed(self, server: Server) -> None:
         """Notes that the server has changed which `server` tracks."""
@@ -179,7 +179,7 @@ class Backend(Places["Backend"]):
             self._go_on(server, had_any)
             self._end_sessions(server, stood)
 
-        self._then(follow)
+        self._then(server, follow)
 
     def _end_sessions(self, server: Server, stood: str) -> None:
         """Ends the requests that `on-marked-down` and `on-marked-up` say when a server, whose state was `stood`, goes
@@ -222,7 +222,7 @@ class Backend(Places["Backend"]):
             self._go_on(server, had_any)
             self._end_sessions(server, stood)
 
-        self._then(follow)
+        self._then(server, follow)
 
     @property
     def dynamic(self) -> bool:
@@ -247,7 +247,7 @@ class Backend(Places["Backend"]):
             self._requeue(server)
             self._go_on(server, had_any)
 
-        self._then(follow)
+        self._then(server, follow)
 
     def set_maxconn(self, server: Server, most: int) -> None:
         """Sets the most requests that a server has at once (0: any number), as HAProxy's `set maxconn server`. Those
@@ -314,6 +314,8 @@ class Backend(Places["Backend"]):
         elif server.settings.hash_key.startswith("addr"):
             self.use_usable()  # its nodes have moved with it
         self._go_on(server, had_any)
+        if self.gathered is not None:
+            self._tell_trackers(server)
         self._end_sessions(server, stood)
 
     def order_address(self, server: Server, target: Target, by: str) -> None:
@@ -334,7 +336,7 @@ class Backend(Places["Backend"]):
             self._requeue(server)
             self._go_on(server, had_any)
 
-        self._then(follow)
+        self._then(server, follow)
         return before
 
     def order_name(self, server: Server, name: str, by: str) -> None:
@@ -383,7 +385,7 @@ class Backend(Places["Backend"]):
             self._go_on(server, had_any)
             self._end_sessions(server, stood)
 
-        self._then(follow)
+        self._then(server, follow)
 
     # Cookies.
 
@@ -531,15 +533,20 @@ class Backend(Places["Backend"]):
 
     # What follows from each change.
 
-    def _then(self, follow: Follow) -> None:
-        """Updates the choice of servers after a change of one, and does what follows; both later, if changes are
-        gathered."""
+    def _then(self, server: Server, follow: Follow) -> None:
+        """Updates the choice of servers after a change of `server`, and does what follows; both later, if changes are
+        gathered: what tracks it changes with it then, before anybody chooses."""
         if self.gathered is None:
             had_any = self.usable
             self.use_usable()
             follow(had_any)
         else:
             self.gathered.follows.append(follow)
+            self._tell_trackers(server)
+
+    def _tell_trackers(self, server: Server) -> None:
+        for tracker in server.trackers:
+            self.tell_tracker(tracker)
 
     def _left(self, server: Server) -> str:
         """Says how many servers are left after a change of `server`, which the choice of servers knows."""
@@ -564,8 +571,8 @@ class Backend(Places["Backend"]):
         if self.gathered is None:
             self.look_at_standbys()
         self._place_queued(server)
-        for tracker in server.trackers:
-            self.tell_tracker(tracker)
+        if self.gathered is None:
+            self._tell_trackers(server)
 
     def look_at_standbys(self) -> None:
         """Raises the floors of servers that stand by for others, if one of these has gone."""

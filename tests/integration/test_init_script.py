@@ -237,6 +237,9 @@ class RefusalTests(InitScriptTestCase):
                 self.assertIn(f"{setting}={value}: say whole seconds", self.expect(1, action))
                 self.assertIn(str(pid), self.expect(0, "status"))
             self.set(**{setting: "09s"})
+        self.set(REPLACE_TIMEOUT=0)
+        self.assertIn("REPLACE_TIMEOUT=0: no process gets ready in no time", self.expect(1, "replace"))
+        self.set(REPLACE_TIMEOUT=1)
         self.expect(0, "stop")
         self.expect(3, "status")
 
