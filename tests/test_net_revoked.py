@@ -20,6 +20,7 @@ from reusedproxy.net.files import open_bounded
 from reusedproxy.net.slices import Slices
 from reusedproxy.net.threads import Worker
 from reusedproxy.net.tls import crl_files, revoked
+from reusedproxy.net.tls.crl import BEGINS
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.revoked import SMALL, ListUnreadable, read_lists
@@ -52,6 +53,45 @@ class Reactor:
         while not until:
             call, arguments = self.handed.get(timeout=30)
             call(*arguments)
+
+
+class WholeTests(SynchronousTestCase):
+    """No list of a file is passed over: the certificates that it revokes would be let in."""
+
+    def test_what_openssl_does_not_read_to_its_end_is_refused(self) -> None:
+        """As HAProxy refuses it, which has OpenSSL read the file."""
+        authority = Authority("a CA")
+        one, two = (list_of(authority, number).public_bytes(Encoding.PEM) for number in (1, 2))
+        own = authority.credential.certificate_pem
+        as_certificate = two.replace(b"X509 CRL", b"CERTIFICATE")
+        for what, more, is_whole in (
+            ("another list", two, True),
+            ("a certificate", own, True),
+            ("one that says what it is trusted for", own.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"), True),
+            ("text", b"-----BEGIN\n-----END X-----\n", True),
+            ("ends of lines as in Windows", two.replace(b"\n", b"\r\n"), True),
+            ("no line behind it", two.rstrip(b"\n"), True),
+            ("one called a certificate", as_certificate, False),
+            ("one that begins as a certificate", two.replace(b"BEGIN X509 CRL", b"BEGIN CERTIFICATE"), False),
+            ("one that ends as a certificate", two.replace(b"END X509 CRL", b"END CERTIFICATE"), False),
+            ("one in one that is cut off", two[:100] + b"\n" + two, False),
+            ("one behind it on its last line", b"-----BEGIN X-----\n-----END X-----" + two, False),
+            *((f"one without its last {cut} bytes", two[:-cut], False) for cut in range(2, 60)),
+        ):
+            with self.subTest(what):
+                content = one + more
+                path = scratch(self) / "lists"
+                path.write_bytes(content)
+                try:
+                    SSL.Context(SSL.TLS_METHOD).load_verify_locations(str(path))
+                    takes = True
+                except SSL.Error:
+                    takes = False
+                self.assertEqual(takes, is_whole)
+                if is_whole:
+                    self.assertEqual(len(crl_files.revoked_in("x", content).spans), content.count(BEGINS))
+                else:
+                    self.assertRaises(TLSConfigurationError, crl_files.revoked_in, "x", content)
 
 
 class ReadTests(SynchronousTestCase):

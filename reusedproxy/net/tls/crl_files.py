@@ -7,11 +7,14 @@ as it takes to see that it is the same. Must never know who trusts with the list
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from hashlib import sha256
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
+
+from OpenSSL import crypto
 
 from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
@@ -22,6 +25,9 @@ from reusedproxy.net.tls.revoked import SMALL, ListUnreadable, RevokedLists, rea
 
 #: Most bytes of a file with lists: those of large CAs have tens of megabytes.
 LARGEST_REVOCATIONS = 128 * MEBIBYTE
+
+#: What OpenSSL takes for a certificate.
+_CERTIFICATE = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[^-]*-----END \1-----")
 
 #: The name of a file of lists, and what is revoked by it; None: it has not been fetched yet.
 Revoked = tuple[str, "RevokedLists | None"]
@@ -133,7 +139,8 @@ def revoked_in(what: str, content: bytes, digest: bytes | None = None, worker: W
 
     Raises TLSConfigurationError; `what` begins the message.
     """
-    blocks_in(what, content)
+    if any(label.endswith(b"CERTIFICATE") for label in blocks_in(what, content)):
+        _demand_certificates(what, content)
     try:
         found = read_lists(content, digest, worker)
     except ListUnreadable:
@@ -141,6 +148,18 @@ def revoked_in(what: str, content: bytes, digest: bytes | None = None, worker: W
     if not found.spans:
         raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
     return found
+
+
+def _demand_certificates(what: str, content: bytes) -> None:
+    """Checks that what is called a certificate among lists is one, and no list whose certificates would not be revoked.
+    Raises TLSConfigurationError."""
+    for block in _CERTIFICATE.finditer(content):
+        try:
+            # What is trusted for is behind the certificate in a TRUSTED one (openssl-verification-options(1)).
+            crypto.load_certificate(crypto.FILETYPE_PEM, block[0].replace(b"TRUSTED ", b""))
+        except crypto.Error:
+            text = "a block of it that is called a certificate is none; lists are called X509 CRL"
+            raise TLSConfigurationError(f"{what}: {text}") from None
 
 
 def _lists_within(what: str, content: bytes, digest: bytes, worker: Worker) -> RevokedLists:

@@ -47,6 +47,8 @@ _DH_BLOCK = re.compile(
 #: The line before a block in PEM; expressions that look for its beginning by themselves take 12 ms a megabyte.
 _BEGINS, _ENDS = b"-----BEGIN ", b"-----END "
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
+#: The lines around a block, as OpenSSL knows them.
+_AROUND = re.compile(rb"-----(BEGIN|END) ([^\r\n]*)-----[ \t\r]*(?:\n|\Z)")
 
 
 class TLSConfigurationError(Exception):
@@ -230,6 +232,20 @@ def _lines(content: bytes, words: bytes) -> Iterator[int]:
         at = content.find(words, at + len(words))
 
 
+def _unpaired(content: bytes) -> bytes | None:
+    """Returns the label of the first block that does not end with its own, before another begins (RFC 7468 section 3);
+    None: there is none."""
+    label = None
+    for at in _lines(content, b"-----"):
+        found = _AROUND.match(content, at)
+        if found is None or (label is None and found[1] == b"END"):
+            continue  # which is text between blocks
+        if label is not None and found.groups() != (b"END", label):
+            return label
+        label = None if found[1] == b"END" else found[2]
+    return label
+
+
 def blocks_in(what: str, content: bytes) -> list[bytes]:
     """Returns the labels as `pem_blocks` does, at least one.
 
@@ -240,6 +256,9 @@ def blocks_in(what: str, content: bytes) -> list[bytes]:
         raise TLSConfigurationError(f"{what}: begins with a byte order mark (UTF-8), as no PEM file does")
     if len(blocks) > sum(1 for _ in _lines(content, _ENDS)):
         raise TLSConfigurationError(f"{what}: is cut off: a line -----BEGIN has no -----END")
+    if (label := _unpaired(content)) is not None:
+        shown = label.decode("ascii", "replace")[:64]
+        raise TLSConfigurationError(f"{what}: a block -----BEGIN {shown}----- does not end with -----END {shown}-----")
     if blocks:
         return blocks
     if not content.strip():
