@@ -193,6 +193,7 @@ def ruled(
         captures=own.captures,
         unique_id=own.unique_id,
         unique_id_header=own.unique_id_header,
+        errors=own.errors,
     )
     if own.unique_id is not None:
         made.frontend.unique_id = text_of_items(own.unique_id)
@@ -201,6 +202,9 @@ def ruled(
     made.frontend.judged_from = judged_from(said.tables.values())
     made.frontend.tables = tables_of(said.tables, {}, made.clock.seconds, [])
     rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}), tables=made.frontend.tables)
+    made.frontend.errors = rule_sets.answers.pages(own.errors)
+    run_through(rule_sets.patterns.load([own, *said.backends.values()]))
+    made.frontend.lists = rule_sets.patterns.edited
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends
     made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)

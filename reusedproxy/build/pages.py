@@ -8,12 +8,13 @@ import platform
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reusedproxy.build.rule_sets import RuleSets, asks_for_host, users_asked, uses_service
+from reusedproxy.build.rule_sets import RuleSets, asks_for_host, uses_service
 from reusedproxy.config import model
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.actions import SERVICES
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.runtime.proxy import Running
+from reusedproxy.rules.verifying import users_asked
 
 if TYPE_CHECKING:
     from reusedproxy.operators.stats.handler import StatsPage

@@ -5,7 +5,7 @@ The files of `-f` have been read before (`build.patterns`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import Factory, define, evolve
@@ -31,12 +31,11 @@ from reusedproxy.config.rules.steering import SetAddress
 from reusedproxy.config.rules.variables import OF_PROCESS
 from reusedproxy.config.validate.modes import SWITCH
 from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
-from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.answer_rules import ServiceRules, page_rules
 from reusedproxy.exchanges.egress import Partners
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.route import Route
-from reusedproxy.exchanges.routing import Routing
+from reusedproxy.exchanges.routing import BACK_PAGES, BEGIN, CHOICE, MONITOR, PAGES, PERSIST, SERVER, Routing
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.actions import act_of
 from reusedproxy.rules.facts import Facts
@@ -44,6 +43,7 @@ from reusedproxy.rules.matching import Test, condition
 from reusedproxy.rules.rule_set import NO_TABLES, RuleSet, compiling, steps
 from reusedproxy.rules.rule_set import Steps as PageRules
 from reusedproxy.rules.samples.formats import text_of
+from reusedproxy.rules.verifying import users_asked, verified_first
 from reusedproxy.sessions.sticking import Sticking
 from reusedproxy.sessions.switching import switching
 from reusedproxy.streams.guide import Guide, RequestWay, Way
@@ -63,11 +63,6 @@ def default_backend(settings: model.Frontend) -> str | None:
 def _judges(section: model.Frontend | model.Backend) -> bool:
     """Tells whether a section in mode http does something where its rules are run, besides these."""
     return section.buffers_request or section.restricts_names != "preserve" or bool(section.rules.content)
-
-
-def users_asked(said: Iterable[object]) -> list[str]:
-    """Returns the names of the lists of users that these ask, in any of their conditions."""
-    return sorted({name for each in said for name in first_arguments(each, ASKING)})
 
 
 def _log_notes(settings: model.Frontend) -> LogNotes | None:
@@ -143,12 +138,14 @@ class RuleSets:
             and not frontend.authentication.hashing(asked)
         ):
             return None
+        sections: list[model.Frontend | model.Backend] = [settings, *(r.backend.settings for r in routes.values())]
+        hashed, verified = self._hashed(frontend, sections)
         noted = settings.log.notes_connections or asks_for_connection(settings.rules)
         for route in routes.values():
             own = route.backend.settings
             route.notes_connection = noted or asks_for_connection(own.rules)
             if own.place != settings.place and (own.rules or _judges(own)):
-                route.rule_set = yield from self._rule_set(route.backend.settings)
+                route.rule_set = yield from self._rule_set(own, hashed)
                 yield
         for route in routes.values():
             route.persist_rules = [
@@ -170,10 +167,7 @@ class RuleSets:
             ]
         where = CLIENT_BYTES if streams else REQUEST
         made = yield from switching(choices, where, partial(self._test, where=where))
-        rule_set = yield from self._rule_set(settings)
-        asking: list[object] = [*rules, *settings.use_backends, *pages]
-        for backend in (route.backend.settings for route in routes.values()):
-            asking += [*backend.use_servers, backend.balance.expression, backend.forwarded]
+        rule_set = yield from self._rule_set(settings, hashed)
         return Routing(
             frontend,
             rule_set,
@@ -182,12 +176,37 @@ class RuleSets:
             ours_alone(rules),
             edited(rules),
             self.disabled,
-            frontend.authentication.hashing(users_asked(asking)),
+            hashed,
             notes,
             settings.unique_id_header if settings.unique_id is not None else "",
             streams and not names.isdisjoint(self.backends.keys() - known.keys()),
             frozenset(self.backends.keys() - known.keys()) if everywhere and not streams else frozenset(),
+            verified,
         )
+
+    @staticmethod
+    def _hashed(
+        frontend: Frontend, sections: Sequence[model.Frontend | model.Backend]
+    ) -> tuple[tuple[str, ...], Mapping[int, Sequence[str]]]:
+        """Returns which lists of users with hashed passwords are asked about the requests of a frontend, whose section
+        is the first of these, with the backends that it leads to; and those in which a password must be known before a
+        stage of a request's way."""
+        front, backends = frontend.settings, [each for each in sections if isinstance(each, model.Backend)]
+        stages: dict[int, list[object]] = {
+            PAGES: [front.stats],
+            BACK_PAGES: [each.stats for each in backends],
+            MONITOR: [*front.rules.monitor],
+            CHOICE: [*front.use_backends],
+            PERSIST: [rule for each in backends for rule in each.rules.persist],
+            SERVER: [rule for each in backends for rule in each.use_servers],
+        }
+        late: list[object] = [front.unique_id, *(each for one in backends for each in (one.balance, one.forwarded))]
+        for each in sections:
+            late += [each.rules.stick, each.errors]  # rules for answers ask nothing of requests
+        asked = [*late, *(each.rules for each in sections), *(value for values in stages.values() for value in values)]
+        hashed = frontend.authentication.hashing(users_asked(asked))
+        verified = {stage: verified_first(values, hashed) for stage, values in stages.items()}
+        return hashed, {**verified, BEGIN: frontend.authentication.hashing(users_asked(late))}
 
     def page(
         self, settings: model.StatsPage, content: Iterable[Rule]
@@ -274,7 +293,7 @@ class RuleSets:
         fails = [(condition(rule.condition, read=self.patterns), rule.place) for rule in settings.rules.monitor]
         return Monitor(frontend, settings.monitor_uri, fails)
 
-    def _rule_set(self, section: model.Frontend | model.Backend) -> Steps[RuleSet]:
+    def _rule_set(self, section: model.Frontend | model.Backend, hashed: Collection[str]) -> Steps[RuleSet]:
         if section.place not in self._made:
             buffers = section.place if section.buffers_request else None
             made = RuleSet(
@@ -285,6 +304,7 @@ class RuleSets:
                 section.place,
                 self.tables,
                 self.notes_last,
+                hashed,
             )
             yield from made.compilation
             self._made[section.place] = made

@@ -49,6 +49,7 @@ class Monitor:
         if self._failing(exchange):
             exchange.fail(503, "LR")
             return True
+        exchange.may_wait = False
         page = exchange.page_of(200)
         if page is not None:
             whole, keeps = error_of(exchange, page, 200, not exchange.client.last)

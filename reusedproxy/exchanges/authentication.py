@@ -1,8 +1,8 @@
 """Finds out whether a request's name and password are those of a user in a `userlist` section.
 
 A password in clear is compared at once, in constant time. A hash takes long: a rule that asks for it is broken off, the
-hash is checked elsewhere (`net.passwords`), and the request's rules are run again when the result is known. A name that
-no user has costs the same as a wrong password of some user, always the same one, so that names cannot be found out by
+hash is checked elsewhere (`net.passwords`), and the rules go on with that one when the result is known. A name that no
+user has costs the same as a wrong password of some user, always the same one, so that names cannot be found out by
 the time, whatever the passwords of a list are. It must never know sockets.
 """
 

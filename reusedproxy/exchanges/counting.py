@@ -58,7 +58,7 @@ def count_tracked(exchange: Counted, before: Counters | None) -> None:
     """Counts a request in what it tracks beyond what it tracked `before` the rules for contents of its backend."""
     for number, (table, row) in (exchange.counters or {}).items():
         if before is None or number not in before:
-            table.count_tracked(row)
+            table.count(row, table.requests)
 
 
 def count_error(exchange: Counted) -> None:

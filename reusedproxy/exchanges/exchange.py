@@ -335,6 +335,7 @@ class Exchange(Request):
         the client can tell."""
         if self.state == ENDED:
             return
+        self.may_wait = False
         self._let_go("exchange failed")
         self.flags = flags
         if self.state in (ANSWERING, ANSWERED):
@@ -419,18 +420,13 @@ class Exchange(Request):
         if traffic.scur > traffic.smax:
             traffic.smax = traffic.scur
 
-    def withdraw(self) -> None:
-        """Takes back that the request has entered a backend, where rules are to begin again."""
-        backend, self.backend = self.backend, None
-        if backend is not None:
-            traffic = backend.traffic
+    def move(self, backend: Backend) -> None:
+        """Moves the request to another backend, which a reload has put in the place of its own."""
+        if self.backend is not None:  # both count in the same place
+            traffic = self.backend.traffic
             traffic.stot -= 1
             traffic.req_tot -= 1
             traffic.scur -= 1
-
-    def move(self, backend: Backend) -> None:
-        """Moves the request to another backend, which a reload has put in the place of its own."""
-        self.withdraw()  # both count in the same place
         self.enter(backend)
         if self.binding is not None:
             self.binding = self.binding.at(backend.servers)
@@ -846,6 +842,7 @@ class Exchange(Request):
             self.client.hide()
             if self.state == ENDED:
                 return  # it was found gone
+        self.may_wait = False
         self.client.end_after("dropped by a rule")
         self._count_unsent()
         self.status = status

@@ -5,7 +5,7 @@ Nothing here costs anything until a rule asks for it. It must never know how a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from reusedproxy.backends.binding import Binding
@@ -17,6 +17,7 @@ from reusedproxy.rules.edited_lists import EditedFile
 from reusedproxy.rules.editing import Unusable, set_method
 from reusedproxy.rules.facts import Course
 from reusedproxy.sessions.facts import ConnectionFacts
+from reusedproxy.tables.tracking import Counters
 from reusedproxy.wire.bodies import ChunkedBody, payload
 from reusedproxy.wire.credentials import Credentials, auth_scheme, basic_credentials
 from reusedproxy.wire.grammar import TOKEN
@@ -65,8 +66,12 @@ class ExchangeFacts(ConnectionFacts[Client[ClientFrontend]]):
     method = b""
     #: Answered by `monitor-uri`, and so not logged.
     monitored = False
-    #: Its rules may be broken off until a password has been checked, and begin again.
+    #: Its rules may be broken off until a password has been checked, and go on then.
     may_wait = False
+    #: How many have been checked for it.
+    passwords = 0
+    #: What it tracked before the rules for contents of its backend.
+    tracked_before: Counters | None = None
     #: The scheme named when a rule has looked for credentials and found none; False: that has not happened.
     _found_none: bytes | Literal[False] | None = False
 
@@ -84,18 +89,32 @@ class ExchangeFacts(ConnectionFacts[Client[ClientFrontend]]):
         field then."""
         if self._found_none is not False:
             return None, self._found_none
-        name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
-        values = () if self.head is None else self.head.values(name)
-        credentials, scheme = basic_credentials(values), auth_scheme(values)
+        credentials, scheme = self._said()
         if credentials is None and scheme != b"Bearer":
             self._found_none = scheme
         return credentials, scheme
+
+    def _said(self) -> tuple[Credentials | None, bytes | None]:
+        name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
+        values = () if self.head is None else self.head.values(name)
+        return basic_credentials(values), auth_scheme(values)
 
     def member(self, users: str) -> bytes | None:
         credentials = self.credentials
         if credentials is None:
             return None
         return self.client.frontend.authentication.member(users, credentials, self.may_wait)
+
+    def verify(self, lists: Sequence[str]) -> None:
+        """Has the request's password known in these lists of users, if it names one and may wait for that. Raises
+        Unverified where it has to be checked first. This is no look of a rule's: what it does not find may be found
+        later."""
+        if not self.may_wait or self._found_none is not False:
+            return
+        credentials, _ = self._said()
+        if credentials is not None:
+            for name in lists:
+                self.client.frontend.authentication.member(name, credentials, True)
 
     @property
     def body(self) -> bytes:

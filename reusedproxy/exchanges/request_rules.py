@@ -48,8 +48,8 @@ def runs_into(
     except Unevaluated as unevaluated:
         not_evaluated(exchange, unevaluated)
         return True
-    if exchange.hints and (verdict is not None or not exchange.may_wait):
-        exchange.send_hints()  # and once only, where rules may begin again
+    if exchange.hints:
+        exchange.send_hints()
     if verdict is None:
         exchange.lenient = False
         return False
@@ -83,9 +83,10 @@ def runs_into(
 
 def _answers(verdict: Answer, exchange: Exchange, denied: Callable[[Exchange], None], flags: str) -> None:
     """Ends the exchange with what a rule answers; `flags` are the letters for the log."""
+    exchange.may_wait = False  # what an answer asks is known, or counts as not evaluated
     if not exchange.complete:
         exchange.client.end_after("answered by a rule")
-    data = written_answer(verdict, exchange)  # a page that asks for a password may make the rules begin again
+    data = written_answer(verdict, exchange)
     if verdict.denies:
         _count_denied(exchange, denied)
     if verdict.denies or verdict.challenge is not None:
@@ -141,6 +142,7 @@ def shows_page(
 
 def _serve(exchange: Exchange, made: Made, ended: bool) -> None:
     """Answers with what is made here. `ended` tells that all of the request's body has come."""
+    exchange.may_wait = False
     if not ended:
         exchange.client.end_after("answered by the proxy before its body")
     exchange.serve(made)

@@ -24,7 +24,6 @@ from reusedproxy.exchanges.egress import spell
 from reusedproxy.exchanges.exchange import CONTINUE, ENDED, Exchange
 from reusedproxy.exchanges.noting import LogNotes
 from reusedproxy.exchanges.request_rules import not_evaluated, runs_into, shows_page
-from reusedproxy.exchanges.rollback import Before
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.waiting import RULES, Gathering, Wait
 from reusedproxy.rules import editing, regular
@@ -37,8 +36,12 @@ from reusedproxy.sessions.switching import OtherMode, Switching, backend_to_use,
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import CHUNKED
 
-#: Where the rules of a request are: those of its frontend, or of its backend.
-FRONT, BACK = 0, 1
+#: The stages of a request's way, in their order; from PERSIST on it has a backend.
+BEGIN, CONTENT, MONITOR, REQUEST, PAGES, REDIRECTS, CHOICE = range(7)
+PERSIST, BACK_CONTENT, BACK_REQUEST, BACK_PAGES, BACK_REDIRECTS, SERVER, LAST = range(7, 14)
+#: Those whose rules may go on in the middle; the others are evaluated as a whole.
+_OF_STEPS = (CONTENT, REQUEST, REDIRECTS, BACK_CONTENT, BACK_REQUEST, BACK_REDIRECTS)
+_NOWHERE: Mapping[int, Sequence[str]] = {}
 _EXPECT = editing.spellings("Expect")
 #: Passwords that are checked for one request, at most: one for each `userlist` that its rules ask.
 CHECKS = 8
@@ -64,13 +67,15 @@ class Routing:
         id_header: str = "",
         to_streams: bool = False,
         other_mode: frozenset[str] = frozenset(),
+        verified: Mapping[int, Sequence[str]] = _NOWHERE,
     ) -> None:
         """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
         rules' changes to headers; `disabled` are backends that exist, but to which no route leads; `hashing` are the
         lists of users that rules ask, and that have hashes of passwords; `notes` are taken for the log; `id_header` is
         the name of the header that tells servers the id of a request, "" without one; `to_streams` tells that others
         of the frontend's clients are led to backends in mode tcp; `other_mode` are the names of such backends, where
-        that of the backend is made for each request."""
+        that of the backend is made for each request; `verified` has the lists of users in which passwords must be
+        known before a stage, as `rules.verifying` says: at BEGIN those that are asked where no request can wait."""
         self._frontend = frontend
         self._notes = notes
         of_answers = notes if notes is not None and notes.looks_at_answers else None
@@ -84,6 +89,7 @@ class Routing:
         self._partners = [each.partners for each in self.routes.values() if each.partners is not None]
         #: Whether a request may have to wait for a password to be checked.
         self._hashes = bool(hashing)
+        self._verified = [verified.get(stage, ()) for stage in range(LAST)]
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = (
@@ -134,106 +140,157 @@ class Routing:
         exchange: Exchange,
         body: bytes,
         ended: bool,
-        stage: int = FRONT,
+        stage: int = BEGIN,
         at: int = 0,
         route: Route | None = None,
     ) -> None:
         """Begins `exchange` where the rules let it, or answers it. `body` is what has come of its body; `ended` tells
-        that it is all. One that was held back goes on with the rule number `at` of its stage: FRONT or, when it has
-        taken its `route` already, BACK.
+        that it is all. One that was held back goes on at its `stage`, with the rule number `at` of that, and from
+        PERSIST on with the `route` that it has taken.
 
         It is one method, since each part as a method of its own would cost every request a call.
         """
         if self._hashes and not exchange.may_wait:
-            self._route_or_wait(exchange, body, ended, stage, at, route)
+            self._route_with_passwords(exchange, body, ended, stage, at, route)
             return
         head = exchange.head
         assert head is not None
         regular.begin()
-        frontend, rule_set = self._frontend, self._rule_set
-        if stage == FRONT:
-            if not at:
-                exchange.early = body
-                if self._runs:
-                    exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
-                if self._partners:
-                    spell(exchange, self._partners)
-                for lines in self._ours:
-                    editing.remove(head, lines)
-                if self._notes is not None:
-                    self._notes.request(exchange)
-                exchange.own_rules = self.own_rules
-                if rule_set.content:
-                    looked = exchange.looked
-                    if found := runs_into(rule_set.content, exchange, ended, self._note_cookie, looked):
-                        if found is not True:  # a name is looked up: these rules go on when all begins again
-                            exchange.looked, found.next = found.next, 0
-                            self._holds_back(exchange, found, body, ended, FRONT)
+        frontend, rule_set, verified = self._frontend, self._rule_set, self._verified
+        try:
+            if stage < PERSIST:
+                if stage == BEGIN:
+                    exchange.early = body
+                    if self._runs:
+                        exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
+                    exchange.own_rules = self.own_rules
+                    if verified[BEGIN]:
+                        exchange.verify(verified[BEGIN])
+                    if self._partners:
+                        spell(exchange, self._partners)
+                    for lines in self._ours:
+                        editing.remove(head, lines)
+                    if self._notes is not None:
+                        self._notes.request(exchange)
+                    stage, at = CONTENT, exchange.looked
+                if stage == CONTENT:
+                    if rule_set.content:
+                        while found := runs_into(rule_set.content, exchange, ended, self._note_cookie, at):
+                            if found is True or self._holds_back(exchange, found, body, ended, stage):
+                                return
+                            at = found.next
+                        count_inspected(exchange)
+                    stage = MONITOR
+                if stage == MONITOR:
+                    if frontend.monitor is not None:
+                        if verified[MONITOR]:
+                            exchange.verify(verified[MONITOR])
+                        if frontend.monitor(exchange, body, ended):
+                            return
+                    stage, at = REQUEST, exchange.passed
+                if stage == REQUEST:
+                    while rule_set.request and (
+                        found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at, self._of_services)
+                    ):
+                        if found is True or self._holds_back(exchange, found, body, ended, stage):
+                            return
+                        at = found.next
+                    if rule_set.names and runs_into(rule_set.names, exchange, ended, self._note_cookie):
                         return
-                    count_inspected(exchange)
-                if frontend.monitor is not None and frontend.monitor(exchange, body, ended):
-                    return
-                at = exchange.passed
-            while rule_set.request and (
-                found := runs_into(rule_set.request, exchange, ended, self._note_cookie, at, self._of_services)
-            ):
-                if found is True or self._holds_back(exchange, found, body, ended, FRONT):
-                    return
-                at = found.next
-            if rule_set.names and runs_into(rule_set.names, exchange, ended, self._note_cookie):
-                return
-            if frontend.pages and shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
-                return
-            if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
-                return
-            try:
+                    stage = PAGES
+                if stage == PAGES:
+                    if frontend.pages:
+                        if verified[PAGES]:
+                            exchange.verify(verified[PAGES])
+                        if shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
+                            return
+                    stage, at = REDIRECTS, 0
+                if stage == REDIRECTS:
+                    if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie, at):
+                        return
+                    stage = CHOICE
                 if exchange.led_to is not None:
                     route = exchange.led_to
                 elif self.choices:
+                    if verified[CHOICE]:
+                        exchange.verify(verified[CHOICE])
                     default = frontend.default_route
                     route = backend_to_use(
                         self.choices, exchange, self.routes, self._disabled, default, self._other_mode
                     )
                 else:
                     route = frontend.default_route
-            except Unevaluated as unevaluated:
-                not_evaluated(exchange, unevaluated)
-                return
-            except OtherMode:
-                _led_to_streams(exchange)
-                return
-            if route is None:
-                self._leads_nowhere(exchange)
-                return
-            exchange.enter(route.backend)
-            if route.persist_rules and self._fails_to_persist(exchange, route):
-                return
-            exchange.own_rules = self._backends_own_rules[route.backend.name]
-            at = 0
-        assert route is not None
-        if route.partners is not None and not at:
-            spell(exchange, (route.partners,))
-        own = route.rule_set
-        if own is not None and own.content and not at:
-            tracked, exchange.counted = exchange.counters, ()
-            if runs_into(own.content, exchange, ended, self._note_cookie):
-                return
-            count_tracked(exchange, tracked)
-        while (
-            own is not None
-            and own.request
-            and (found := runs_into(own.request, exchange, ended, self._note_cookie, at, self._of_services))
-        ):
-            if found is True or self._holds_back(exchange, found, body, ended, BACK, route):
-                return
-            at = found.next
-        if own is not None and own.names and runs_into(own.names, exchange, ended, self._note_cookie):
+                if route is None:
+                    self._leads_nowhere(exchange)
+                    return
+                exchange.enter(route.backend)
+                stage = PERSIST
+            assert route is not None
+            own = route.rule_set
+            if stage == PERSIST:
+                if route.persist_rules:
+                    if verified[PERSIST]:
+                        exchange.verify(verified[PERSIST])
+                    if self._fails_to_persist(exchange, route):
+                        return
+                exchange.own_rules = self._backends_own_rules[route.backend.name]
+                if route.partners is not None:
+                    spell(exchange, (route.partners,))
+                exchange.counted, exchange.tracked_before = (), exchange.counters
+                stage, at = BACK_CONTENT, 0
+            if stage == BACK_CONTENT:
+                if own is not None and own.content:
+                    while found := runs_into(own.content, exchange, ended, self._note_cookie, at):
+                        if found is True or self._holds_back(exchange, found, body, ended, stage, route):
+                            return
+                        at = found.next
+                    count_tracked(exchange, exchange.tracked_before)
+                stage, at = BACK_REQUEST, 0
+            if stage == BACK_REQUEST:
+                while (
+                    own is not None
+                    and own.request
+                    and (found := runs_into(own.request, exchange, ended, self._note_cookie, at, self._of_services))
+                ):
+                    if found is True or self._holds_back(exchange, found, body, ended, stage, route):
+                        return
+                    at = found.next
+                if own is not None and own.names and runs_into(own.names, exchange, ended, self._note_cookie):
+                    return
+                stage = BACK_PAGES
+            if stage == BACK_PAGES:
+                if route.pages:
+                    if verified[BACK_PAGES]:
+                        exchange.verify(verified[BACK_PAGES])
+                    if shows_page(route.pages, exchange, body, ended, self._note_cookie):
+                        return
+                stage, at = BACK_REDIRECTS, 0
+            if stage == BACK_REDIRECTS:
+                if (
+                    own is not None
+                    and own.redirects
+                    and runs_into(own.redirects, exchange, ended, self._note_cookie, at)
+                ):
+                    return
+                stage = SERVER
+            if stage == SERVER:
+                if route.server_rules:
+                    if verified[SERVER]:
+                        exchange.verify(verified[SERVER])
+                    if self._fails_to_use_server(exchange, route):
+                        return
+                stage = LAST
+            if verified[BEGIN]:
+                exchange.verify(verified[BEGIN])
+        except Unverified as unverified:
+            at = unverified.at if stage in _OF_STEPS else 0
+            self._waits_for_password(exchange, unverified, body, ended, stage, at, route)
             return
-        if route.pages and shows_page(route.pages, exchange, body, ended, self._note_cookie):
+        except Unevaluated as unevaluated:
+            not_evaluated(exchange, unevaluated)
             return
-        if own is not None and own.redirects and runs_into(own.redirects, exchange, ended, self._note_cookie):
-            return
-        if route.server_rules and self._fails_to_use_server(exchange, route):
+        except OtherMode:
+            _led_to_streams(exchange)
             return
         if route.partners is not None and route.partners.refuses(exchange):
             return
@@ -243,8 +300,6 @@ class Routing:
         if route.tells is not None and self._fails_to_tell(exchange, route.tells):
             return
         exchange.may_wait = False
-        if exchange.hints:
-            exchange.send_hints()
         exchange.begin(route, body, ended)
 
     def _leads_nowhere(self, exchange: Exchange) -> None:
@@ -261,7 +316,7 @@ class Routing:
         """Holds the request back, and goes on later with the rules behind the one that says so. Returns False if what
         it is to wait for is there."""
         exchange.complete = ended
-        go_on = partial(self._go_on, exchange, body, 0, stage, held.next, route)
+        go_on = partial(self._go_on, exchange, body, stage, held.next, route)
         if held.at_least is not None:
             return self._waits_for_body(exchange, held.at_least, held.seconds, go_on)
         if held.begin is not None:
@@ -302,45 +357,41 @@ class Routing:
         exchange.wait_for_body(seconds, gathering, go_on)
         return True
 
-    def _route_or_wait(
-        self,
-        exchange: Exchange,
-        body: bytes,
-        ended: bool,
-        stage: int = FRONT,
-        at: int = 0,
-        route: Route | None = None,
-        tries: int = 0,
+    def _route_with_passwords(
+        self, exchange: Exchange, body: bytes, ended: bool, stage: int, at: int, route: Route | None
     ) -> None:
-        """Routes a request whose rules may ask for a password with a hash. One that does is put back to where it was,
-        waits until the password has been checked, and takes its way from there."""
-        before = Before.of(exchange)
+        """Routes a request whose rules may ask for a password with a hash, and so be broken off."""
         exchange.may_wait = True
         try:
             self.route(exchange, body, ended, stage, at, route)
-        except Unverified as unverified:
-            exchange.may_wait = False  # an error page that asks, too, is written without what is not known
-            before.restore(exchange, withdraw=stage == FRONT)
-            frontend, host = self._frontend, exchange.source[0]
-            exchange.complete = ended
-            go_on = partial(self._go_on, exchange, body, tries + 1, stage, at, route)
-            if tries >= CHECKS or not frontend.authentication.check(unverified, host, go_on):
-                why = Unevaluated("too many clients wait until their passwords are checked")
-                frontend.not_evaluated(why, exchange.client.listener)
-                exchange.fail(503, "PR")
-        else:
-            exchange.may_wait = False
         finally:
-            before.forget(exchange)
+            exchange.may_wait = False
 
-    def _go_on(self, exchange: Exchange, body: bytes, tries: int, stage: int, at: int, route: Route | None) -> None:
+    def _waits_for_password(
+        self,
+        exchange: Exchange,
+        unverified: Unverified,
+        body: bytes,
+        ended: bool,
+        stage: int,
+        at: int,
+        route: Route | None,
+    ) -> None:
+        """Has a password checked, and goes on then with what has asked for it. What came before that stays done."""
+        frontend, host = self._frontend, exchange.source[0]
+        exchange.complete = ended
+        exchange.passwords += 1
+        go_on = partial(self._go_on, exchange, body, stage, at, route)
+        if exchange.passwords > CHECKS or not frontend.authentication.check(unverified, host, go_on):
+            why = Unevaluated("too many clients wait until their passwords are checked")
+            frontend.not_evaluated(why, exchange.client.listener)
+            exchange.fail(503, "PR")
+
+    def _go_on(self, exchange: Exchange, body: bytes, stage: int, at: int, route: Route | None) -> None:
         if exchange.state == ENDED:
             return
         try:
-            if self._hashes:
-                self._route_or_wait(exchange, body, exchange.complete, stage, at, route, tries)
-            else:
-                self.route(exchange, body, exchange.complete, stage, at, route)
+            self.route(exchange, body, exchange.complete, stage, at, route)
             if exchange.client.ended and exchange.state != ENDED and exchange.abandoned_with_the_client:
                 exchange.client_left()
         except Exception:

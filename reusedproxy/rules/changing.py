@@ -34,7 +34,7 @@ def done_once(rule: Rule, rules: Iterable[Rule]) -> bool:
     action = rule.action
     looked_up = {each.action.variable for each in rules if isinstance(each.action, Resolve)}
     if isinstance(action, SetVariable):
-        return action.name in looked_up or _counts(action)
+        return action.name in looked_up or counts(action)
     return isinstance(action, Resolve | SetBandwidthLimit)
 
 
@@ -48,7 +48,7 @@ def counters_of(rule: Rule) -> tuple[int, ...]:
     return tuple({each[0] for each in asked if each is not None and each[0] >= 0})
 
 
-def _counts(said: object) -> bool:
+def counts(said: object) -> bool:
     """Tells whether something is counted, or cleared, when this is evaluated."""
     return any(
         part in call.name

@@ -86,8 +86,8 @@ def _once(act: Act, rule: int, counter: int) -> Act:
 
     def act_once(facts: Facts) -> None:
         if rule not in facts.counted and facts.tracked(counter) is not None:
-            facts.counted = (*facts.counted, rule)
             act(facts)
+            facts.counted = (*facts.counted, rule)
 
     return act_once
 

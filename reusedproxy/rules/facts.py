@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Protocol
 
-from attrs import define, evolve
+from attrs import define
 
 from reusedproxy.config.model.logs import Captures
 from reusedproxy.config.model.values import Place
@@ -87,10 +87,6 @@ class Noted:
     @classmethod
     def of(cls, captures: Captures) -> Noted:
         return cls(captures, [None] * len(captures.request), [None] * len(captures.response), [None, None])
-
-    def copy(self) -> Noted:
-        """Returns a copy, whose values change on their own."""
-        return evolve(self, request=[*self.request], response=[*self.response], cookies=[*self.cookies])
 
     def capture(self, value: bytes, slot: int, of_response: bool) -> bool:
         """Captures a value in this slot, and tells whether there are that many."""

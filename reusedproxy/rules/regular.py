@@ -52,7 +52,10 @@ _SIMPLE = re.compile(rf"(?:{_ATOM}+|{_ATOM}\+)\Z")
 
 
 class Interruption(Exception):
-    """Breaks off the run of rules on purpose, for who has them run: not a failure, as any other exception is."""
+    """Breaks off the run of rules on purpose, for who has them run: not a failure, as any other exception is. `at` is
+    the number of the step that was broken off, among those that were run together."""
+
+    at = 0
 
 
 class Unevaluated(Exception):

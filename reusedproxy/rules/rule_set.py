@@ -6,8 +6,9 @@ is false need not pass them.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from itertools import chain, islice
+from operator import is_
 from types import MappingProxyType
 
 from reusedproxy.config.model.rules import Criterion, Rule, Rules
@@ -24,6 +25,7 @@ from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files, 
 from reusedproxy.rules.names import NAMES
 from reusedproxy.rules.regular import Interruption, Unevaluated
 from reusedproxy.rules.steering import Dropped, Held, buffer_request
+from reusedproxy.rules.verifying import users_asked, verified_first, verifying
 from reusedproxy.tables.table import Table
 
 NO_TABLES: Mapping[str, Table] = MappingProxyType({})
@@ -43,11 +45,14 @@ class RuleSet:
         place: Place | None = None,
         tables: Mapping[str, Table] = NO_TABLES,
         notes_last: bool = False,
+        hashed: Collection[str] = (),
     ) -> None:
         """Takes rules; the place that says that they wait for bodies (`option http-buffer-request`; None: they do not);
-        what becomes of odd `names` of headers in the section at `place`; the stick tables, by name; and whether the
-        rule that has decided is noted (`last_rule_line`). The rules are compiled by the steps of `compilation`."""
+        what becomes of odd `names` of headers in the section at `place`; the stick tables, by name; whether the rule
+        that has decided is noted (`last_rule_line`); and the names of the `userlist` sections that have `hashed`
+        passwords. The rules are compiled by the steps of `compilation`."""
         self._notes_last = notes_last
+        self._hashed = hashed
         self.names: Steps = [(None, NAMES[names], place)] if names in NAMES and place is not None else []
         self.content: Steps = []
         self.request: Steps = [(None, buffer_request, buffers_at)] if buffers_at is not None else []
@@ -70,11 +75,17 @@ class RuleSet:
             (self.response, rules.response, RESPONSE),
             (self.after, rules.after, RESPONSE),
         ):
-            made = yield from compiling(said, where, read, notes_last=self._notes_last and kind is not self.redirects)
+            made = yield from compiling(
+                said,
+                where,
+                read,
+                notes_last=self._notes_last and kind is not self.redirects,
+                hashed=() if where == RESPONSE else self._hashed,
+            )
             kind += made
         others = self.names or self.content or self.request or self.redirects
         made, guarded = yield from _compiled(
-            rules.request, REQUEST, read, tables, self._notes_last, (*rules.connection, *rules.session)
+            rules.request, REQUEST, read, tables, self._notes_last, self._hashed, (*rules.connection, *rules.session)
         )
         self.request += made
         self.guard = None if others else guarded
@@ -96,9 +107,10 @@ def compiling(
     read: ReadPatterns = no_files,
     tables: Mapping[str, Table] = NO_TABLES,
     notes_last: bool = False,
+    hashed: Collection[str] = (),
 ) -> Generator[None, None, Steps]:
     """Compiles rules as `steps` does, and may pause behind each: a thousand take 0.2 s."""
-    made, _ = yield from _compiled(rules, where, read, tables, notes_last)
+    made, _ = yield from _compiled(rules, where, read, tables, notes_last, hashed)
     return made
 
 
@@ -108,9 +120,11 @@ def _compiled(
     read: ReadPatterns,
     tables: Mapping[str, Table],
     notes_last: bool,
+    hashed: Collection[str] = (),
     before: Iterable[Rule] = (),
 ) -> Generator[None, None, tuple[Steps, Test | None]]:
-    """Compiles rules to steps, and to their guard if there is one. The rules `before` are those for connections."""
+    """Compiles rules to steps, and to their guard if there is one. The rules `before` are those for connections. One
+    that asks for a password of the `hashed` lists is a step of its own, from which rules can go on (`run`)."""
     made: Steps = []
     #: What each step asks first; and the test that tells that it does not apply, as far as that is known.
     asked: list[tuple[Criterion, ...]] = []
@@ -122,7 +136,8 @@ def _compiled(
         test = None if rule.condition is None else condition(rule.condition, where, read)
         act = act_of(rule.action, where)
         ahead, behind = about_tables.ahead(rule, act, test) if where == REQUEST else (None, test)
-        if test is not None and last is not None:
+        asks = bool(hashed) and not {*users_asked((rule,))}.isdisjoint(hashed)
+        if test is not None and last is not None and not asks:
             first = not any(guards[:-1])
             both = limit(last, rule, tables, made[-1][1], test, rest_of(rule.condition, where, read), first)
             if both is not None:
@@ -130,8 +145,10 @@ def _compiled(
                 asked.pop()
                 guards.pop()
                 behind = both.test
+        if lists := verified_first((rule,), hashed):
+            behind = verifying(lists, behind)
         made.append((behind, _noting(act, rule.place) if notes_last else act, rule.place))
-        asked.append(() if both is not None else first_asked(rule))
+        asked.append(() if both is not None or asks else first_asked(rule))
         guards.append(ahead if both is None else both.guard)
         last = rule
         yield
@@ -163,9 +180,10 @@ def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | No
     """Runs the steps from that with the number `at` on. Returns what a rule answers or does in place of that; None:
     none does.
 
-    Raises Unusable, and Unevaluated with the rule's place.
+    Raises Unusable, and Unevaluated with the rule's place. An Interruption has the number of the step that it breaks
+    off.
     """
-    place = None
+    test = act = place = None
     try:
         for test, act, place in islice(rules, at, None) if at else rules:  # noqa: B007 (it is used where one raises)
             if test is None or test(facts):
@@ -179,7 +197,9 @@ def run(rules: Steps, facts: Facts, at: int = 0) -> Answer | Dropped | Held | No
                     if type(verdict) is Held:
                         verdict.next = 1 + next(number for number, step in enumerate(rules) if step[1] is act)
                     return None if isinstance(verdict, Allowed) else verdict
-    except Interruption:
+    except Interruption as interruption:
+        broken_off = (test, act, place)
+        interruption.at = next(number for number, step in enumerate(rules) if all(map(is_, step, broken_off)))
         raise
     except Exception as error:
         raise Unevaluated.by(error, place) from None  # of a rule in a group the place is known already

@@ -56,9 +56,6 @@ class Table(Entries):
         self._numbers: dict[str, int] = {"": 0}
         #: What those have in common who use an entry, under names of their own, for as long as they do (`allowances`).
         self.lent: dict[object, Any] = {}
-        #: By row its key, and by their places its values as they were before the first change since `remember`; None:
-        #: nothing is noted.
-        self._before: dict[int, tuple[Key, dict[int, int]]] | None = None
 
     def _alone_counted(self) -> str:
         requests = self.requests
@@ -125,11 +122,6 @@ class Table(Entries):
         what goes below 0 goes on at the largest number, as in HAProxy."""
         if counted is not None:
             now = int(self.seconds() * 1000)
-            if self._before is not None:
-                if counted.total >= 0:
-                    self._note(row, counted.total, 1)
-                if counted.rate >= 0:
-                    self._note(row, counted.rate, 3)
             if self.journals:
                 self._tell(row)
             self._add(row, counted, now, events)
@@ -137,13 +129,6 @@ class Table(Entries):
             if now - self._placed[row] >= self.lazy:
                 self._unlink(row)
                 self._link(row, now)
-
-    def count_tracked(self, row: int) -> None:
-        """Counts a request in an entry that is tracked already. As what `track` counts, it stays counted where rules
-        begin again (`put_back`)."""
-        before, self._before = self._before, None
-        self.count(row, self.requests)
-        self._before = before
 
     def _add(self, row: int, counted: Counted, now: int, events: int) -> None:
         at, values, mask = row * self.width, self.values, counted.mask
@@ -192,8 +177,6 @@ class Table(Entries):
     def put(self, row: int, slot: Slot, value: int) -> None:
         """Sets a value, and notes that the entry is used."""
         now, at = self.now(), row * self.width + slot.at
-        if self._before is not None:
-            self._note(row, slot.at, 3 if slot.period else 1)
         if self.journals:
             self._tell(row)
         if slot.period:
@@ -219,37 +202,6 @@ class Table(Entries):
     def name_in(self, row: int, slot: Slot) -> str:
         """Returns a value that is a name, "" if it is none."""
         return self._names[self.values[row * self.width + slot.at]]
-
-    # Undoing what rules have counted that are run again from their beginning.
-
-    def remember(self) -> None:
-        """Begins to note what `count` and `put` change."""
-        self._before = {}
-
-    def put_back(self) -> None:
-        """Gives what `count` and `put` have changed since `remember` was called the values from then; what `track` has
-        counted stays. So does an entry that has been made since."""
-        for row, (key, values) in (self._before or {}).items():
-            if self.keys[row] == key:
-                if self.journals:
-                    self._tell(row)
-                for place, value in values.items():
-                    self.values[row * self.width + place] = value
-
-    def forget(self) -> None:
-        """Ends what `remember` has begun."""
-        self._before = None
-
-    def _note(self, row: int, first: int, places: int) -> None:
-        """Notes what is in these places of a row, unless that was noted."""
-        before, at = self._before, row * self.width
-        assert before is not None
-        key, noted = before.get(row, ("", {}))
-        if not noted or key != self.keys[row]:
-            noted = {}
-            before[row] = self.keys[row], noted
-        for place in range(first, first + places):
-            noted.setdefault(place, self.values[at + place])
 
     # What copies in other processes know, and say (`copies`).
 

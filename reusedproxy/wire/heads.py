@@ -166,19 +166,6 @@ class RequestHead:
         """Has rules see the wishes as they are from now on."""
         self.head = b"%b%b\r\n" % (_without(self.head, _WISHES)[:-2], self.wishes())
 
-    def copy(self) -> RequestHead:
-        """Returns another head that says the same."""
-        copied = RequestHead()
-        copied.become(self)
-        return copied
-
-    def become(self, other: RequestHead) -> None:
-        """Says what `other` says from now on."""
-        self.method, self.target, self.minor, self.host = other.method, other.target, other.minor, other.host
-        self.length, self.keep_alive, self.block, self.head = other.length, other.keep_alive, other.block, other.head
-        self.expect_continue, self.upgrade = other.expect_continue, other.upgrade
-        self.te_trailers, self.path, self.path_of = other.te_trailers, other.path, other.path_of
-
 
 class ResponseHead:
     """Holds one response's head.
