@@ -185,6 +185,34 @@ class SwitchedTests(SynchronousTestCase):
         self.assertEqual(world.dialled("r"), 0)
         world.check_rest()
 
+    def test_a_name_of_a_backend_in_mode_tcp_that_is_made_for_a_request_ends_the_connection_too(self) -> None:
+        """Wherever the request is led from: it does not go to the default backend."""
+        for lines, default in (
+            (" tcp-request content accept if { path -m found }\n", "web"),
+            (" tcp-request content switch-mode http if HTTP\n", "web"),
+            (" tcp-request content switch-mode http if HTTP\n", "raw"),
+        ):
+            for second in (False, True):
+                world = self.world(
+                    f"frontend f\n bind :1\n tcp-request inspect-delay 5s\n{lines}"
+                    f" use_backend %[path,field(2,/)]\n default_backend {default}\n"
+                )
+                if not second and "accept" in lines:
+                    client = world.client()
+                    client.feed(get("/raw"))
+                    self.assertTrue(world.connect("r").take().startswith(b"GET /raw "))  # as bytes, so far
+                    continue
+                client = world.client()
+                if second:
+                    client.feed(get("/web"))
+                    server = world.connect("w")
+                    server.feed(OK)
+                    self.assertEqual(client.take(), OK)
+                client.feed(get("/raw"))
+                self.assertEqual((client.take(), client.end is not None), (b"", True), (lines, default, second))
+                self.assertEqual((world.dialled("r"), world.dialled("w")), (0, 0))
+                world.check_rest()
+
     def test_what_the_first_bytes_have_decided_holds(self) -> None:
         """Requests have no bytes, as in HAProxy: asked again, either line would end the first, as it does others."""
         for lines in (

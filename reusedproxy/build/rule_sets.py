@@ -180,7 +180,7 @@ class RuleSets:
             notes,
             settings.unique_id_header if settings.unique_id is not None else "",
             streams and not names.isdisjoint(self.backends.keys() - known.keys()),
-            frozenset(self.backends.keys() - known.keys()) if everywhere and not streams else frozenset(),
+            frozenset(self.backends.keys() - known.keys()) if everywhere else frozenset(),
             verified,
         )
 
