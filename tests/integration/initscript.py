@@ -132,6 +132,16 @@ class InitScriptTestCase(SynchronousTestCase):
         self.expect(0, "reload")
         self.assertIn(f"has taken the place of process {pid}", self.log.read_text())
 
+    def words(self) -> list[str]:
+        """With which the script starts the daemon, so that what else has them may be taken for it."""
+        return [f"--pidfile={self.pidfile}", "--syslog", "reusedproxy", "--config", str(self.configuration)]
+
+    def twistd(self, code: str) -> str:
+        """The path of a program of that name, which does something else."""
+        program = self.directory / "twistd"
+        program.write_text(code)
+        return str(program)
+
     def clean_up(self) -> None:
         self.script("stop")
 

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import getpass
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,9 @@ from unittest import SkipTest
 from tests.integration.initscript import ROOT, SCRIPT, TWISTD, InitScriptTestCase
 
 from .peers import accepts_connections, wait_for
+
+#: Says that it runs, and ends with its input.
+WAITS = "import sys; print('waits', flush=True); sys.stdin.read()"
 
 
 class PidFileTests(InitScriptTestCase):
@@ -115,7 +119,7 @@ class PidFileTests(InitScriptTestCase):
 
     def test_what_the_daemon_calls_itself_is_no_order_to_a_terminal(self) -> None:
         """Taken over, it may execute another program in its place."""
-        words = ["-c", "input()", f"--pidfile={self.pidfile}", "reusedproxy", "--config", "/x\x1b[2J\\033[31m\u202ey"]
+        words = [self.twistd(WAITS), *self.words()[:-1], "/x\x1b[2J\\033[31m\u202ey"]
         with subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE) as other:
             self.pidfile.write_text(str(other.pid))
             said = self.expect(1, "reload")
@@ -157,6 +161,77 @@ class PidFileTests(InitScriptTestCase):
         self.pidfile.write_text(str(other.pid))
         self.expect(0, "stop")
         self.assertIsNone(other.poll())
+
+    def stand_in(self, *command: str) -> subprocess.Popen[bytes]:
+        """A process with this command line, which ends when it is told to, or when the test does; the pid file has the
+        number of it, or of the one that it runs."""
+        self.pidfile.unlink(missing_ok=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.directory)
+        self.addCleanup(process.communicate)
+        self.pidfile.write_text(str(process.pid))
+        return process
+
+    def test_a_process_that_runs_the_daemon_or_looks_for_it_is_not_the_daemon(self) -> None:
+        """The words with which the daemon is started stand behind its own, as of strace, sudo or what supervises it."""
+        python, waits, program, words = sys.executable, WAITS, self.twistd(WAITS), self.words()
+        watcher = self.directory / "watcher"
+        watcher.write_text(waits)
+        for command, ours in (
+            ([python, program, *words], True),
+            ([python, "-E", "-W", "ignore", program, *words], True),
+            ([python, program, "-n", "--uid", "reusedproxy", *words], True),
+            ([python, program, "-l", "reusedproxy", *words[:2], *words[2:]], True),
+            ([python, "-c", waits, *words], False),
+            ([python, "-c", waits, program, *words], False),
+            ([python, str(watcher), program, *words], False),
+            (["/bin/sh", "-c", "read x", program, *words], False),
+            (["/bin/sh", "-c", "read x", python, program, *words], False),
+            ([python, program, "web", *words], False),
+            ([python, program, "-n", "web", *words], False),
+            ([python, program, f"--pidfile={self.pidfile}.other", *words[1:], words[0]], False),
+        ):
+            process = self.stand_in(*command)
+            self.expect(0 if ours else 1, "status")
+            if not ours:
+                self.expect(7, "reload")
+            self.expect(0, "stop")
+            self.assertEqual(process.poll() is not None, ours, command)
+            process.communicate()
+
+    def test_a_process_in_a_container_is_not_the_daemon(self) -> None:
+        """It has the same words, and its pid file is another file of the same name."""
+        apart = ["unshare", "--fork", "--kill-child", "--mount"]
+        if subprocess.run([*apart, "--pid", "true"], stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("no namespaces of one's own can be made here")
+        hide = f"mount -t tmpfs none {self.directory}/hidden && mount --bind {self.directory}/hidden {self.directory}"
+        keep = "true"
+        (self.directory / "hidden").mkdir()
+        program = Path(self.twistd(WAITS))
+        elsewhere = self.directory.with_name(f"{self.directory.name}-programs")
+        elsewhere.mkdir()
+        self.addCleanup(shutil.rmtree, elsewhere)
+        program = program.rename(elsewhere / "twistd")
+        for options, before, ours in (
+            ([], keep, True),
+            ([], hide, False),
+            (["--pid"], keep, False),
+            (["--pid"], hide, False),
+        ):
+            command = shlex.join([sys.executable, str(program), *self.words()])
+            process = subprocess.Popen(
+                [*apart, *options, "/bin/sh", "-c", f"{before} && exec {command}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            self.addCleanup(process.communicate)
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), b"waits\n")
+            inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+            self.pidfile.write_text(inside)
+            self.expect(0 if ours else 1, "status")
+            self.expect(0, "stop")
+            self.assertEqual(Path(f"/proc/{inside}/cmdline").exists(), not ours, (options, before))
+            process.communicate()
 
     def test_an_empty_pid_file_is_in_nobodys_way(self) -> None:
         self.pidfile.write_text("")
@@ -249,7 +324,7 @@ class PidFileTests(InitScriptTestCase):
     def test_who_was_given_the_number_of_a_daemon_that_died_is_not_the_daemon(self) -> None:
         """Whatever he has on his command line, and whoever may be meant: the note tells another birth."""
         other = subprocess.Popen(
-            [sys.executable, "-c", "input()", f"--pidfile={self.pidfile}"],
+            [sys.executable, self.twistd(WAITS), *self.words()],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

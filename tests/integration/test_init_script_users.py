@@ -33,10 +33,10 @@ class UserTests(InitScriptTestCase):
             self.assertIn("cannot be read, so nobody knows what is meant", self.expect(4, action, self.other))
 
     def forged(self, code: str = "") -> subprocess.Popen[bytes]:
-        """A process of another user's that has our pid file on its command line, and its number in that file."""
+        """A process of another user's that calls itself the daemon, and has its number in our pid file."""
         code += f"; import os; os.setuid({pwd.getpwnam('daemon').pw_uid}); print(flush=True); input()"
         forged = subprocess.Popen(
-            [sys.executable, "-c", code.lstrip("; "), f"--pidfile={self.pidfile}"],
+            [sys.executable, self.twistd(code.lstrip("; ")), *self.words()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
