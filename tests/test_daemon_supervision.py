@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,39 @@ class AskTests(SynchronousTestCase):
             (proc / str(pid) / "cmdline").write_bytes(words)
         self.assertEqual([is_daemon(pid, proc) for pid in (7, 8, 9, 10)], [True, False, False, None])
         self.assertEqual([is_daemon(pid, proc) for pid in (11, 12, 13)], [True, False, True])
+
+    def test_words_behind_another_program_s_own_are_not_the_daemon(self) -> None:
+        proc = temporary_directory(self) / "proc"
+        (proc / "7").mkdir(parents=True)
+        daemon = "/usr/bin/python3 /usr/bin/twistd --pidfile=/run/a.pid reusedproxy --config /etc/a.cfg"
+        for words, ours in (
+            (daemon, True),
+            (daemon.replace("/usr/bin/twistd", "-E -W ignore -Xutf8 /usr/bin/twistd"), True),
+            ("/usr/bin/twistd -n reusedproxy", True),
+            ("python -m twisted reusedproxy --config x", True),
+            ("/opt/pypy3 /opt/twist reusedproxy", True),
+            (f"python {sys.argv[0]} --pidfile=a reusedproxy", True),
+            ("/opt/r/bin/python /opt/r/bin/reusedproxy doctor --config x", False),
+            ("python /usr/bin/twistd web", False),
+            (f"strace -f {daemon}", False),
+            (f"sudo -E {daemon}", False),
+            (f"sh -c {daemon}", False),
+            (f"python -c pass {daemon}", False),
+            (f"python /opt/watch.py {daemon}", False),
+            ("python", False),
+            ("python -m", False),
+            ("grep -r reusedproxy", False),
+        ):
+            (proc / "7" / "cmdline").write_bytes(words.replace(" ", "\0").encode() + b"\0")
+            self.assertIs(is_daemon(7, proc), ours, words)
+
+    def test_a_process_in_a_container_is_not_the_daemon(self) -> None:
+        proc = temporary_directory(self)
+        for pid, numbers in (("7", b"7"), ("8", b"8\t1"), ("self", b"9")):
+            (proc / pid).mkdir()
+            (proc / pid / "cmdline").write_bytes(b"python\0twistd\0reusedproxy\0")
+            (proc / pid / "status").write_bytes(b"Name:\tpython\nNSpid:\t" + numbers + b"\nUid:\t0\n")
+        self.assertEqual((is_daemon(7, proc), is_daemon(8, proc)), (True, False))
 
     def test_a_line_that_is_half_written_is_read_again(self) -> None:
         self.file.write(RUNNING, 0, [])

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+
+#: Programs that run the daemon, beside the one that asks.
+_PROGRAMS = frozenset((b"twist", b"twistd", b"twisted", b"reusedproxy"))
+#: Options of Python's that take the next word.
+_WITH_VALUE = (b"-W", b"-X")
 
 
 def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
-    """Tells whether process `pid` is one of this program, by its command line.
+    """Tells whether process `pid` is one of this program, by its command line: the interpreter, one of the programs
+    that run the daemon, and its words. Words behind another program's own are what that one runs, or looks for (`strace
+    twistd reusedproxy`), and a process in a container is another machine's.
 
     Returns None if that cannot be known, as there is no such process, or no /proc. Zombies and kernel threads have an
     empty command line.
@@ -16,9 +24,38 @@ def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
         words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
-    names = [os.path.basename(word) for word in words[:2]]
-    # A word of twist's, twistd's or python's; or the command, which is run by its interpreter.
-    return b"reusedproxy" in words or (names[0].startswith(b"python") and names[1:] == [b"reusedproxy"])
+    name = os.path.basename(words.pop(0))
+    if b"python" in name or name.startswith(b"pypy"):
+        name = _script(words)
+    if name not in _PROGRAMS and name != os.fsencode(os.path.basename(sys.argv[0])):
+        return False
+    ours = words[:1] != [b"doctor"] if name == b"reusedproxy" else b"reusedproxy" in words
+    return ours and _numbers(pid, proc) == _numbers("self", proc)
+
+
+def _script(words: list[bytes]) -> bytes:
+    """Takes what Python runs off its words, with the options before that, and returns its name; nothing for a text."""
+    while words:
+        word = words.pop(0)
+        if word in _WITH_VALUE:
+            del words[:1]
+        elif word[:2] == b"-m":
+            return word[2:] or (words.pop(0) if words else b"")
+        elif word[:2] == b"-c":
+            return b""
+        elif word[:1] != b"-":
+            return os.path.basename(word)
+    return b""
+
+
+def _numbers(pid: int | str, proc: Path) -> int:
+    """Returns how many numbers a process has: one, and one for each container that it is in, of those that are seen
+    from here (proc(5), NSpid); 0 where that is not known."""
+    try:
+        lines = (proc / str(pid) / "status").read_bytes().split(b"\n")
+    except OSError:
+        return 0
+    return next((len(line.split()) - 1 for line in lines if line.startswith(b"NSpid:")), 0)
 
 
 def has_ended(pid: int, proc: Path = Path("/proc")) -> bool:
