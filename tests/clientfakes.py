@@ -224,6 +224,9 @@ class Wire:
     def close(self, reason: str, *, drain: bool = False) -> None:
         if self.state > HALF:
             return
+        if self.hidden:
+            self.abort(reason)
+            return
         self.end = ("drain" if drain else "close", reason)
         self.state = DRAINING if drain else CLOSING
         self._all_sent()

@@ -277,6 +277,17 @@ class CutTests(SynchronousTestCase):
             self.assertEqual((client.take(), client.wire.hidden), (b"", True), rule)
             world.check_rest()
 
+    def test_a_client_that_has_sent_more_does_not_hear_of_that_either(self) -> None:
+        """Neither is our end shut, nor what it sends read to its end."""
+        for rule, more in product(("http-request silent-drop", "http-response silent-drop"), (GET, b"x", b"")):
+            world = ruled(self, rule, warm=1)
+            client = world.client()
+            client.send(GET + more)
+            if world.server.asked():
+                world.server.answer(OK)
+            self.assertEqual((client.take(), client.wire.end and client.wire.end[0]), (b"", "abort"), (rule, more))
+            world.check_rest()
+
 
 class SettingTests(SynchronousTestCase):
     def test_retries_are_as_many_as_a_rule_says(self) -> None:

@@ -124,6 +124,7 @@ class Transport(Sender):
         "_events",
         "_fd",
         "_held",
+        "_hidden",
         "_on_end",
         "_pace_ends",
         "_paused",
@@ -169,6 +170,8 @@ class Transport(Sender):
         #: waits for its turn, before which nothing is read.
         self._held = b""
         self.lined_up = False
+        #: The peer is to hear of no end.
+        self._hidden = False
         self.reading = False
         #: While reading is paused: the function to call when the peer has ended its side.
         self._on_end: Callable[[int], None] | None = None
@@ -339,6 +342,9 @@ class Transport(Sender):
         """
         if self.state > HALF:
             return
+        if self._hidden:
+            self.abort(reason)  # our end is not shut either, which the peer would hear
+            return
         shut = self.state == HALF and not self._unsent
         self._reason = reason
         self._held = b""
@@ -361,6 +367,7 @@ class Transport(Sender):
         if self._queued:
             self.send_now()
         hide(self.socket)
+        self._hidden = True
 
     def abort(self, reason: str) -> None:
         """Closes at once; unsent bytes are lost and the peer sees a reset."""
