@@ -41,6 +41,7 @@ LIVING = {"build", "daemon", "clients", "streams", "exchanges", "sessions", "bac
 #: Functions of values, which they may import of these all the same.
 FUNCTIONS = {
     "reusedproxy.exchanges.own_answers.answer",
+    "reusedproxy.exchanges.own_answers.error_page",
     "reusedproxy.exchanges.serving.Made",
     "reusedproxy.net.slices.Steps",
     "reusedproxy.net.slices.run_through",

@@ -53,13 +53,12 @@ class ExporterCase(StatsCase):
         about = Installation("this-node", 'the "first"', 1)
         self.exporter = Exporter(self.page._moments, logs, about, lambda: 2e9)
 
-    def made(self, target: str) -> Made | None:
+    def made(self, target: str) -> Made:
         head = read_request(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), Limits())
         return self.exporter.answer(head)
 
     def text(self, query: str = "") -> str:
         made = self.made(f"/metrics{query}")
-        assert made is not None
         return b"".join(made.pieces).decode()
 
     def samples(self, query: str = "") -> Samples:
@@ -88,7 +87,6 @@ class TextTests(ExporterCase):
 
     def test_it_says_what_it_is(self) -> None:
         made = self.made("/metrics")
-        assert made is not None
         self.assertEqual((made.status, made.content_type), (200, "text/plain; version=0.0.4"))
 
     def test_a_family_stands_together_behind_its_title(self) -> None:
@@ -174,7 +172,9 @@ class QueryTests(ExporterCase):
         for query in (b"?scope", b"?scope=x", b"?scope=a=b", b"?metrics", b"?scope=%zz", b"?scope=serv%6"):
             with self.assertRaises(BadQuery, msg=query):
                 read_query(b"/metrics" + query)
-        self.assertIsNone(self.made("/metrics?scope=none"))
+        made = self.made("/metrics?scope=none")
+        self.assertEqual((made.status, made.content_type), (400, "text/html"))
+        self.assertIn(b"<h1>400 Bad request</h1>", b"".join(made.pieces))
 
     def test_only_what_is_in_the_scopes_is_written(self) -> None:
         for scope, starts in (
@@ -270,7 +270,6 @@ class WorkTests(ExporterCase):
                 self.page._moments.forget()
                 head = read_request(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), Limits())
                 made = self.exporter.answer(head) if target == "/metrics" else self.page.answer(head, False)
-                assert made is not None
                 number, most = self.most_calls(made.pieces)
                 self.assertGreater(number, servers / 4, target)
                 self.assertLess(most, 3000 + 8 * servers, target)

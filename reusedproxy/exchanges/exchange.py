@@ -824,10 +824,13 @@ class Exchange(Request):
         backend, frontend = self.backend, self.client.frontend
         return (backend.errors.get(status) if backend is not None else None) or frontend.errors.get(status)
 
-    def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
-        """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
+    def answered_here(self, status: int, data: bytes, flags: str = "LR", *, content: bytes | None = None) -> None:
+        """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more.
+        `content` is what rules see of a service's, where that is not sent (HEAD)."""
         if self.service_rules is not None:
-            status, data, _ = self._of_service(status, data, data[data.index(b"\r\n\r\n") + 4 :])
+            if content is None:
+                content = data[data.index(b"\r\n\r\n") + 4 :]
+            status, data, _ = self._of_service(status, data, content)
         self._count_unsent()
         self.status = status
         self.flags = flags

@@ -80,10 +80,13 @@ def head_of(status: int, content_type: str, *, first: bytes = b"", extra: bytes 
     return b"".join(lines)
 
 
+def error_page(status: int) -> bytes:
+    """Returns the content of the error response with this status."""
+    return f"<html><body><h1>{status} {_reason(status)}</h1>\n{_EXPLANATIONS[status]}\n</body></html>\n".encode()
+
+
 def _error(status: int, *, close: bool) -> bytes:
-    reason = _reason(status)
-    page = f"<html><body><h1>{status} {reason}</h1>\n{_EXPLANATIONS[status]}\n</body></html>\n"
-    return answer(status, page.encode(), "text/html", close=close)
+    return answer(status, error_page(status), "text/html", close=close)
 
 
 #: Each error whole, connection closing; made once.

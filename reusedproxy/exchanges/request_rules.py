@@ -62,12 +62,8 @@ def runs_into(
     elif verdict.service:
         service = frontend.services[verdict.service]
         exchange.applet = service.log_name
-        made = service.answer(head)
-        if made is None:
-            exchange.fail(400, "PR")
-        else:
-            exchange.service_rules = of_services.get(exchange.backend_name)
-            _serve(exchange, made, ended)
+        exchange.service_rules = of_services.get(exchange.backend_name)
+        _serve(exchange, service.answer(head), ended)
     elif verdict.tarpits:
         exchange.complete = ended
         own = exchange.own_timeouts or {}

@@ -64,8 +64,8 @@ class Service(Protocol):
     #: Its name in the log, in place of a server's.
     log_name: str
 
-    def answer(self, head: RequestHead) -> Made | None:
-        """Describes the response; None: it cannot tell what is wanted, which is the client's fault."""
+    def answer(self, head: RequestHead) -> Made:
+        """Describes the response; as in HAProxy one of status 400 where it cannot tell what is wanted."""
 
 
 class Chooser(Protocol):

@@ -53,7 +53,7 @@ class Served(Protocol):
     @property
     def client(self) -> ServingClient: ...
 
-    def answered_here(self, status: int, data: bytes) -> None: ...
+    def answered_here(self, status: int, data: bytes, *, content: bytes | None = None) -> None: ...
 
     def answer_begins(self, status: int, head: bytes, first: bytes) -> None: ...
 
@@ -142,8 +142,7 @@ class Serving:
         else:
             exchange.client.end_after("answer without a length")
         head = head_of(made.status, made.content_type, extra=extra, close=exchange.client.last)
-        first = b"" if exchange.method == b"HEAD" else b"".join(self._ready)
-        exchange.answer_begins(made.status, head, first)
+        exchange.answer_begins(made.status, head, b"".join(self._ready))
         if exchange.method == b"HEAD" and not self._over:
             self.stop()
             exchange.response_ended()
@@ -157,7 +156,7 @@ class Serving:
             whole = answer(made.status, body, made.content_type, extra=made.extra, close=exchange.client.last)
             if exchange.method == b"HEAD":
                 whole = whole[: len(whole) - len(body)]
-            exchange.answered_here(made.status, whole)
+            exchange.answered_here(made.status, whole, content=body)
             return
         if exchange.framed:
             body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"

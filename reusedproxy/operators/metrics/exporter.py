@@ -18,6 +18,7 @@ from attrs import evolve, frozen
 
 from reusedproxy import __version__
 from reusedproxy.backends.server import MAINT
+from reusedproxy.exchanges.own_answers import error_page
 from reusedproxy.exchanges.serving import Made
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.operators.logs.targets import LogTargets
@@ -66,12 +67,12 @@ class Exporter:
         self._wall = wall
         self._tables = tables
 
-    def answer(self, head: RequestHead) -> Made | None:
-        """Describes the answer, whatever the method is, as in HAProxy; None: it is not clear what is asked for."""
+    def answer(self, head: RequestHead) -> Made:
+        """Describes the answer, whatever the method is, as in HAProxy: 400 where it is not clear what is asked for."""
         try:
             query = read_query(head.target)
         except BadQuery:
-            return None
+            return Made(400, "text/html", iter((error_page(400),)))
         return Made(200, CONTENT_TYPE, self._pieces(query))
 
     def _pieces(self, query: Query) -> Iterator[bytes]:
