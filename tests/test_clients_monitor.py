@@ -63,6 +63,8 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(client.take(), READY)
         client.send(get("/alive"))
         self.assertEqual((client.take(), client.gone), (b"", True))
+        traffic = world.frontend.traffic
+        self.assertEqual((traffic.req_tot, traffic.intercepted, traffic.dreq), (3, 3, 2))
         world.check_rest()
 
     def test_a_password_that_takes_long_is_waited_for(self) -> None:

@@ -47,6 +47,7 @@ class Monitor:
             exchange.client.end_after("answered by the monitor")
         exchange.early = body
         if self._failing(exchange):
+            self._frontend.traffic.intercepted += 1
             exchange.fail(503, "LR")
             return True
         exchange.may_wait = False

@@ -113,7 +113,7 @@ class Routing:
 
     @property
     def inspects(self) -> bool:
-        """Tells whether the frontend has rules for contents, behind which `route` counts a request."""
+        """Tells whether the frontend has rules for contents, behind which `route` counts a request, as in HAProxy."""
         return bool(self._rule_set.content)
 
     def guard(self) -> Callable[[Exchange], bool] | None:
@@ -176,7 +176,10 @@ class Routing:
                 if stage == CONTENT:
                     if rule_set.content:
                         while found := runs_into(rule_set.content, exchange, ended, self._note_cookie, at):
-                            if found is True or self._holds_back(exchange, found, body, ended, stage):
+                            if found is True:
+                                frontend.traffic.req_tot -= 1  # as all requests, it was counted at its end
+                                return
+                            if self._holds_back(exchange, found, body, ended, stage):
                                 return
                             at = found.next
                         count_inspected(exchange)
