@@ -31,6 +31,7 @@ FILTERS = """
 """
 BEFORE = f"""
  declare capture request len 9
+ timeout tarpit 1500ms
 {FILTERS} stick-table type ip size 9 store http_req_cnt,http_req_rate(9s),conn_cur,gpc0,gpc1,gpt0
 """
 #: Rules with each action that does something and lets the request go on.
@@ -87,6 +88,12 @@ ACTIONS = """
  auth unless { http_auth(L) }
  auth unless { http_auth_group(L) g }
  redirect location /%[http_auth_group(L)] if { sc_inc_gpc1(0) gt 2 }
+ wait-for-body time 5s
+ wait-for-body time 1s
+ wait-for-body time 5s at-least 2
+ pause 500
+ set-header X-Body %[req.body]-%[req.body_len] if { http_auth(L) }
+ tarpit deny_status 430 if { path_beg /y } { sc_inc_gpc1(0) gt 1 } !{ http_auth(L) }
  return status 200 content-type a/b lf-string %[sc_inc_gpc1(0)]%[http_auth_group(L)] if { path_beg /a/a/a }
 """.strip().splitlines()
 #: Those of other words, for either section or the frontend alone.
@@ -110,6 +117,7 @@ OF_FRONTENDS = """
  monitor-uri /m
  monitor fail if { src_inc_gpc0(fe) gt 1 } !{ http_auth(L) }
  unique-id-format %[src_inc_gpc1(fe)]-%[http_auth_group(L)]
+ option http-buffer-request
 """.strip().splitlines()
 #: Actions that end the rules or wait, or whose effect is on the socket.
 OTHERS = {
@@ -132,6 +140,11 @@ def seen(test: SynchronousTestCase, users: str, front: str, back: str, asks: lis
     run_through(map_.prepare("ip", "str", "a map"))
     frontend.maps = {"m": map_}
     found: list[Any] = []
+
+    def checked() -> None:
+        while passwords.waiting:
+            loop.run()
+
     client = world.client()
     client.connection.destination = ("192.0.2.1", 80)
     for path, password in asks:
@@ -139,9 +152,16 @@ def seen(test: SynchronousTestCase, users: str, front: str, back: str, asks: lis
             client = world.client()
             client.connection.destination = ("192.0.2.1", 80)
         fields = ("X-Src: 192.0.2.77", "Via: x") if password is None else ("X-Src: 192.0.2.77", login(password))
-        client.send(get(path, *fields))
-        while passwords.waiting:
-            loop.run()
+        head = get(path, *fields, "Content-Length: 4").replace(b"GET", b"POST", 1)
+        for rest in (head + b"f", b"or", b"", b"m", b""):
+            if client.wire.state == OPEN:
+                client.send(rest)
+            checked()
+            world.advance(1)
+            checked()
+            for each in (world, *world.others.values()):
+                if each.server.dialer.open:
+                    each.server.connect()
         sent = [(name, each.server.asked()) for name, each in (("be", world), *world.others.items())]
         for name, each in (("be", world), *world.others.items()):
             if dict(sent)[name]:
