@@ -84,7 +84,7 @@ def temporary_directory(test: TestCase) -> Path:
 
 
 def wait_for(
-    condition: Callable[[], Answer | Literal[False] | None], what: str, seconds: float = 10.0, every: float = 0.02
+    condition: Callable[[], Answer | Literal[False] | None], what: str, seconds: float = 30.0, every: float = 0.02
 ) -> Answer:
     """
     Ask C{condition} until its answer is true, and return that answer.

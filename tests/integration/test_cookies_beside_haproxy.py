@@ -304,7 +304,7 @@ class CookiesBesideHAProxyTests(TestCase):
             daemon = make(temporary_directory(self) / side, lines_of_all)
             self.addCleanup(daemon.stop)
             daemon.start()
-            wait_for(partial(_all_in, checked, daemon), "the servers to be found down", 15)
+            wait_for(partial(_all_in, checked, daemon), "the servers to be found down", 30)
             with ThreadPoolExecutor(at_once) as threads:
                 asking = []
                 for name, text in requests:

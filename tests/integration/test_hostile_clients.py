@@ -17,7 +17,7 @@ from tests.integration.test_main_job import MainJobTestCase, ask
 SLOW, READERS = 200, 60
 TIMEOUT = 2.0
 #: Seconds within which an honest client must be answered meanwhile; on an idle machine it takes some milliseconds.
-HONEST = 3.0
+HONEST = 6.0
 
 #: nginx reads all of a request before it looks for whom to pass it to.
 WAITS_FOR_BODIES = "location /up { proxy_pass http://127.0.0.1:1; }"

@@ -333,7 +333,7 @@ backend web_servers
         self.assertIn("HAProxy >= 2.7 refuses headers behind the version", proxy.output)
         servers[0].shutdown()
         servers[0].server_close()
-        wait_for(lambda: "Server web_servers/web1 is DOWN" in proxy.output, "the checks to notice", seconds=15)
+        wait_for(lambda: "Server web_servers/web1 is DOWN" in proxy.output, "the checks to notice", seconds=30)
         self.assertEqual({run_curl(proxy.url + "/").body.decode() for _ in range(4)}, {str(two)})
 
 

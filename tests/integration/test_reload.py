@@ -319,7 +319,7 @@ class CheckedReloadTests(MainJobTestCase):
         wait_for(lambda: proxy.server("one")["check_status"] == "L7OK", "the first check")
         Authority("another CA").issue("stranger", client=True).write(self.client_pem)
         proxy.signal(signal.SIGHUP)
-        wait_for(lambda: "it answers its check with 400 Bad Request" in proxy.output, "the refusal", seconds=15)
+        wait_for(lambda: "it answers its check with 400 Bad Request" in proxy.output, "the refusal", seconds=30)
         self.assertEqual([ask(proxy.port) for _ in range(10)], [200] * 10)
         self.assertEqual(proxy.server("one")["status"], "UP")
         self.authority.issue("second client", client=True).write(self.client_pem)
@@ -354,7 +354,7 @@ class DistrustTests(MainJobTestCase):
             else:
                 crl.write_bytes(large(self.authority, credential.certificate.serial_number))  # by a thread
                 proxy.signal(signal.SIGHUP)
-            wait_for(partial(proxy.has_said, "0 of 1 pools kept as they are"), "the reload", seconds=15)
+            wait_for(partial(proxy.has_said, "0 of 1 pools kept as they are"), "the reload", seconds=30)
             self.assertIn("server servers/one is not trusted any more, and gets no more requests", proxy.output)
             self.assertEqual(ask(proxy.port), 503)
             crl.write_bytes(revocations(self.authority))

@@ -103,7 +103,7 @@ class BrokenOffTests(SynchronousTestCase):
                 new = self.replacing()
                 self.first.signal(number)
                 wait_for(self.first.ended, "the old process to end")
-                wait_for(lambda new=new: new.has_said("has not said that it has stopped"), "it to serve", 8)  # type: ignore[misc]
+                wait_for(lambda new=new: new.has_said("has not said that it has stopped"), "it to serve", 30)  # type: ignore[misc]
                 new.says("configuration reloaded")  # the old one may have been told to
                 self.assert_served()
                 self.assertNotIn("a reload makes it again", new.output)
