@@ -49,6 +49,8 @@ _BEGINS, _ENDS = b"-----BEGIN ", b"-----END "
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
 #: The lines around a block, as OpenSSL knows them.
 _AROUND = re.compile(rb"-----(BEGIN|END) ([^\r\n]*)-----[ \t\r]*(?:\n|\Z)")
+#: What is a block's name, and no secret.
+_NAME = re.compile(rb"[A-Z0-9 .#]{0,40}\Z")
 
 
 class TLSConfigurationError(Exception):
@@ -257,8 +259,11 @@ def blocks_in(what: str, content: bytes) -> list[bytes]:
     if len(blocks) > sum(1 for _ in _lines(content, _ENDS)):
         raise TLSConfigurationError(f"{what}: is cut off: a line -----BEGIN has no -----END")
     if (label := _unpaired(content)) is not None:
-        shown = label.decode("ascii", "replace")[:64]
-        raise TLSConfigurationError(f"{what}: a block -----BEGIN {shown}----- does not end with -----END {shown}-----")
+        if _NAME.match(label):
+            begin, end = (f"-----{word} {label.decode()}-----" for word in ("BEGIN", "END"))
+            raise TLSConfigurationError(f"{what}: a block {begin} does not end with {end}")
+        # Not quoted: where its line ends are lost, the whole of a key stands between the dashes.
+        raise TLSConfigurationError(f"{what}: more than the name of a block stands in a line -----BEGIN")
     if blocks:
         return blocks
     if not content.strip():

@@ -255,16 +255,31 @@ def run(context: Context, words: Sequence[str]) -> str | Iterable[str]:
     Refusal."""
     if not words:
         return ""
-    for count in range(min(_LONGEST, len(words)), 0, -1):
-        command = _BY_WORDS.get(tuple(words[:count]))
-        if command is not None:
-            context.needs(command.level)
-            if command.level == ADMIN:
-                context.statistics.forget()  # what is asked next is to show what was ordered
-            answer = command.run(context, words[count:])
-            shown = None if command.shown is None else command.shown(context, words[count:])
-            return answer if shown is None else told.told(context, command.words, shown, answer)
-    raise Refusal(unknown(context, words), severity=INFO)
+    command = _called(words)
+    if command is None:
+        raise Refusal(unknown(context, words), severity=INFO)
+    context.needs(command.level)
+    if command.level == ADMIN:
+        context.statistics.forget()  # what is asked next is to show what was ordered
+    rest = words[len(command.words) :]
+    answer = command.run(context, rest)
+    shown = None if command.shown is None else command.shown(context, rest)
+    return answer if shown is None else told.told(context, command.words, shown, answer)
+
+
+def shown(context: Context, words: Sequence[str]) -> str:
+    """Returns what may be told of a command that was not done, which is no more than of one that was."""
+    command = _called(words)
+    if command is None or command.shown is None:
+        return " ".join(words)
+    rest = words[len(command.words) :]
+    return " ".join((*command.words, *(command.shown(context, rest) or rest)))
+
+
+def _called(words: Sequence[str]) -> Command | None:
+    """Returns the command that most of these words are."""
+    found = (_BY_WORDS.get(tuple(words[:count])) for count in range(min(_LONGEST, len(words)), 0, -1))
+    return next((each for each in found if each is not None), None)
 
 
 def unknown(context: Context, words: Sequence[str]) -> str:

@@ -17,12 +17,13 @@ from reusedproxy.config.language.files import based_path
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.tls import BindTLS
 from reusedproxy.config.tls.crt_list import CrtListLine, list_name, read_line
-from reusedproxy.config.tls.words import TLSWords
+from reusedproxy.config.tls.words import IN_CRT_LIST, TLSWords
 from reusedproxy.net.tls.svid import SPIFFE
 from reusedproxy.operators.runtime.authorities import AUTHORITIES, REVOCATIONS
 from reusedproxy.operators.runtime.certificates import CERTIFICATES
 from reusedproxy.operators.runtime.messages import ERROR, NOTICE, Message
 from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.told import without
 from reusedproxy.operators.runtime.transactions import LOCKED, Kind, Result, Turning, outcome
 from reusedproxy.operators.view.certificates import ListedCertificate, binds_of, crt_lists
 
@@ -66,7 +67,9 @@ def add_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     try:
         line = _line(context, path, words)
     except (Refusal, Wrong) as error:
-        raise Refusal(f"Can't edit the crt-list: {error}") from None
+        # Who has mixed up his files may have sent a key.
+        why = str(error) if context.payload is None else without(str(error), context.payload.strip(), IN_CRT_LIST)
+        raise Refusal(f"Can't edit the crt-list: {why}") from None
     trusts = context.proxy.trusts
     files = trusts.in_memory.with_list(path, trusts.lists[path].with_line(line))
     uses = len(binds_of(context.proxy, path))

@@ -2,12 +2,14 @@
 order whose client has left is done to its end here.
 
 A command may hold secrets: keys of certificates, passwords, and whatever clients are known by in maps, lists and
-tables. So of its words those are told that name what it is about. It must never know what a command does.
+tables. So of its words those are told that name what it is about; and the answer to one that is refused does not quote
+the others, as programs write such answers into their own logs. It must never know what a command does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.messages import ERROR, Message
@@ -17,6 +19,8 @@ from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
 LEFT_OUT = "..."
 #: Returns the words behind those of the command itself that are told; None: it changes nothing.
 Shown = Callable[[Context, Sequence[str]], Sequence[str] | None]
+#: What may be a secret in a text, whole or in part: a shorter word is none, and would be found everywhere.
+_WORD, _PART = re.compile(r"[^\s'\"(),%\[\]]{4,}"), re.compile(r"\w{4,}")
 
 
 def whole(context: Context, words: Sequence[str]) -> Sequence[str]:
@@ -43,11 +47,25 @@ def server(context: Context, words: Sequence[str]) -> Sequence[str] | None:
     `add server help`."""
     if words[:1] == ["help"]:
         return None
+    if words[1:2] == ["agent-send"]:
+        return _first(words, 2)  # blanks in a password may not have been escaped
     return [LEFT_OUT if before == "agent-send" else word for before, word in zip(("", *words), words, strict=False)]
 
 
 def _first(words: Sequence[str], count: int) -> Sequence[str]:
     return words if len(words) <= count else [*words[:count], LEFT_OUT]
+
+
+def without(message: str, said: str, known: Container[str] = ()) -> str:
+    """Returns a message that may quote what was said, or words of it, with these left out; but for those that are
+    `known` to everybody."""
+    if said not in known:
+        message = message.replace(f"'{said}'", f"'{LEFT_OUT}'")
+    words = {word for word in _WORD.findall(said) if word not in known}
+    parts = {part for word in words for part in _PART.findall(word) if part not in known}
+    for word in sorted(words | parts, key=len, reverse=True):
+        message = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", LEFT_OUT, message)
+    return message
 
 
 def told(

@@ -20,7 +20,7 @@ from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
-from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.commands import run, shown
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, QUEUED, WAIT, Context, Refusal, Service
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
@@ -165,7 +165,7 @@ class Commands:
                 _say(refusal)
                 continue
             if not over:
-                undone = "; ".join(" ".join(each) for each in commands[number:] if each)
+                undone = "; ".join(shown(context, each) for each in commands[number:] if each)
                 _say(f"{NO_WAIT}{f' Not done: {undone}' if undone else ''}")
                 return
 
