@@ -909,8 +909,15 @@ class AroundTests(FilesTestCase):
         log = mock.Mock()
         service = mock.Mock()
         service.proxy.order_log = log
-        for level, exposes, well in ((ADMIN, True, True), (ADMIN, False, False), (OPERATOR, True, False)):
-            context = Context(service, level, 10.0, exposes=exposes)
+        for level, exposes, is_last, why_not, well in (
+            (ADMIN, True, True, "", True),
+            (ADMIN, False, True, "", False),
+            (OPERATOR, True, True, "", False),
+            (ADMIN, True, False, "", False),
+            (ADMIN, True, True, "a reload is under way", False),
+        ):
+            context = Context(service, level, 10.0, exposes=exposes, is_last=is_last)
+            service.why_not_handed_over = why_not
             if well:
                 self.assertEqual(run(context, ["hand", "over"]), "")
             else:

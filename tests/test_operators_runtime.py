@@ -697,6 +697,25 @@ class SessionTests(RuntimeTestCase):
         self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
         self.assertEqual(self.wire.end, ("close", "answered"))
 
+    def test_sockets_are_not_handed_over_where_something_follows(self) -> None:
+        """It would be lost, as the connection carries no commands any more."""
+        self.context.exposes = True
+        for text in ("hand over; show version\n", "hand over\nshow version\n", "hand over; ; show version\n"):
+            said = self.tell(text)
+            self.assertIn("Nothing may follow 'hand over'", said)
+            self.assertIn(f"{__version__}\n", said)
+            self.setUp()
+            self.context.exposes = True
+        self.assertFalse(self.context.takes_over)
+
+    def test_whose_sockets_are_not_handed_over_now_is_told_why_and_goes_on(self) -> None:
+        self.context.exposes = True
+        self.assertEqual(self.tell("prompt\n"), "\n> ")
+        self.assertEqual(self.tell("hand over\n"), f"process {os.getpid()} is assembled\n\n> ")
+        self.assertEqual(self.tell("operator\n"), "\n> ")
+        self.assertEqual(self.tell("hand over\n"), "Permission denied\n\n> ")
+        self.assertEqual(self.tell("show cli level\n"), "operator\n\n> ")
+
     def test_nothing_of_it_is_left_to_the_garbage_collector(self) -> None:
         """Which does not look at what a reload has frozen, and who orders one waits for its end."""
         self.tell("get weight be/s1\n")

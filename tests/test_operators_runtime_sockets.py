@@ -267,6 +267,25 @@ class NobodyGainsTests(SocketsTestCase):
             for session in [*self.api.sessions]:
                 session.stop()
 
+    def test_a_session_is_given_no_sockets_that_its_line_does_not_expose_any_more(self) -> None:
+        """Nor those of a line that has not exposed them when it began, nor when its client connected."""
+        self.api._hand_over = lambda channel: channel.close()
+        without, exposing = "a level admin", "a level admin expose-fd listeners"
+        for lines in ((exposing, without), (exposing, without, exposing), (without, exposing)):
+            self.begin(lines[0])
+            self.connect("a")
+            self.take()
+            for line in lines[1:]:
+                self.connect("a")
+                self.use(self.settings(line))
+            may = {each.context.exposes for each in self.api.sessions}
+            self.assertEqual((may, len(self.api.sessions)), ({False}, len(lines)), lines)
+            for session in [*self.api.sessions]:
+                session.stop()
+        self.connect("a")
+        self.take()
+        self.assertEqual([each.context.exposes for each in self.api.sessions], [True])
+
     def test_one_that_has_given_up_its_rights_stays(self) -> None:
         self.begin("a level admin")
         self.connect("a")

@@ -618,11 +618,16 @@ class ProxyService(Service):
         else:
             self.reload()
 
+    @property
+    def why_not_handed_over(self) -> str:
+        """Returns why no other process can be given the listening sockets now, "" if one can."""
+        return why_not_handed_over(self.state, self._successor, self._takeover, self.reloads.under_way)
+
     def _hand_over(self, channel: socket.socket) -> None:
         """Gives the listening sockets to the process at the other end, which is about to take this one's place."""
         proxy = self.proxy
-        why_not = why_not_handed_over(self.state, self._successor, self._takeover, self.reloads.under_way)
-        if why_not or proxy is None:
+        why_not = self.why_not_handed_over
+        if why_not or proxy is None:  # one has come since it was asked
             with suppress(OSError):  # it has gone again
                 channel.send(f"{why_not}\n".encode())
             channel.close()

@@ -106,6 +106,11 @@ def hand_over(context: Context, words: Sequence[str]) -> str:
     """Does `hand over`: gives the listening sockets to the process at the other end."""
     if not context.exposes:
         raise Refusal("Needs a socket with 'expose-fd listeners', and a process of root or of the daemon's user.")
+    if not context.is_last:
+        # HAProxy leaves out what stands behind its '_getsocks', without a word.
+        raise Refusal("Nothing may follow 'hand over', behind which the connection carries sockets: it was not done.")
+    if why_not := context.service.why_not_handed_over:
+        raise Refusal(why_not)
     context.takes_over = True
     return ""
 

@@ -146,6 +146,10 @@ class Service(Protocol):
     def files_are_locked(self) -> bool:
         """Tells whether no file of TLS can be replaced now."""
 
+    @property
+    def why_not_handed_over(self) -> str:
+        """Returns why no other process can be given the listening sockets now, "" if one can."""
+
     def put_files(self, files: FilesInMemory, name: str, order: str, done: PutDone) -> bool:
         """Has listeners and servers use these files, as an `order` about the file of this name asks for, and calls
         `done` at the end. Returns False where that cannot be now."""
@@ -209,6 +213,8 @@ class Context:
     #: Its client may be given the process's sockets, and has ordered that.
     exposes: bool = False
     takes_over: bool = False
+    #: Nothing has come behind the command.
+    is_last: bool = True
     sockets: Sequence[SocketView] = ()
     statistics: Statistics = Factory(lambda: Statistics())
     #: Who gives the commands, for the log.

@@ -334,6 +334,7 @@ class Session:
     def _begin(self, words: list[str], payload: str | None) -> Iterator[str]:
         """Runs a command, and returns its answer with the line that ends it."""
         self.context.payload = payload
+        self.context.is_last = not self._commands and not self._buffer.strip()
         try:
             answer = run(self.context, words)
         except Refusal as refusal:

@@ -3,7 +3,9 @@
 A socket whose address stands in the new configuration, too, goes on, with the level, owner and mode that are said
 there; where they cannot be set, the reload is refused. Nobody gains by a reload: a session keeps its level, and ends if
 its line is gone or lets in fewer; a client that waits in the kernel's queue gets the lower of both levels. Where there
-are as many sessions as may be, those that are idle or have a lower level give way. It must never know commands.
+are as many sessions as may be, those that are idle or have a lower level give way. Likewise a session is given the
+listening sockets of the process (`expose-fd listeners`) where its line has said so from its beginning until now. It
+must never know commands.
 
 Sessions, and with them all commands, are loaded where there is a socket (`daemon.parts`).
 """
@@ -186,14 +188,18 @@ class RuntimeAPI:
 
     def _change(self, each: _Socket, said: StatsSocket) -> None:
         """Makes a socket what its new line says. The level changes last, when nobody waits who came before."""
-        changed, narrowed = each.settings.level != said.level, not admits_as_many(said.bind, each.listener.bind)
-        lower = min(each.settings.level, said.level, key=LEVELS.index)
-        each.settings = evolve(said, level=lower)
+        before = each.settings
+        changed, narrowed = before.level != said.level, not admits_as_many(said.bind, each.listener.bind)
+        lower = min(before.level, said.level, key=LEVELS.index)
+        each.settings = evolve(said, level=lower, exposes=before.exposes and said.exposes)
+        for session, at in self._at.items() if not said.exposes else ():
+            if at is each:
+                session.context.exposes = False
         if narrowed:
             each.narrowed_until = self._deadlines.now() + LATE
         try:
             each.listener.adopt(said.bind, BACKLOG)
-            if changed or narrowed:
+            if changed or narrowed or before.exposes != said.exposes:
                 self._take_waiting(each, turn_away=narrowed)
         except (ListenError, OSError) as error:
             why = str(error) if isinstance(error, ListenError) else f"who waits cannot be taken: {error.strerror}"
@@ -296,8 +302,9 @@ class RuntimeAPI:
 
     def session_refused(self, session: Session, why: str) -> bool:
         """Logs what a session is ended for, once in a while. Returns whether it has."""
-        address = self._at[session].settings.bind.address
-        return self._faults.tell(why, f"Runtime API ends a session at {address}: {why}", "sessions ended")
+        at = self._at.get(session)  # one that hands over sockets has gone already
+        where = "" if at is None else f" at {at.settings.bind.address}"
+        return self._faults.tell(why, f"Runtime API ends a session{where}: {why}", "sessions ended")
 
     def _displace(self, session: Session | None, bound: str) -> None:
         """Ends the session that gives way to another."""
