@@ -12,14 +12,15 @@ from typing import Any
 
 from reusedproxy.backends.balance import RoundRobin
 from reusedproxy.backends.joining import still_there
-from reusedproxy.backends.server import DRAIN, MAINT, READY, UP
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
+from reusedproxy.build.in_place import in_place
 from reusedproxy.config import added_servers
 from reusedproxy.config.added_servers import NOT_ADDED
 from reusedproxy.config.language import haproxy_words
 from reusedproxy.daemon.forgotten import back_again, deleted
 from reusedproxy.daemon.replacing.counts import count_on, counts_of
-from reusedproxy.daemon.replacing.since import orders_of
-from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said
+from reusedproxy.daemon.replacing.since import differences, obey, orders_of
+from reusedproxy.daemon.replacing.standing import stand, standing, states_as_said, states_in_place
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.exchanges.egress import Partners
 from reusedproxy.net.listener import LISTENING
@@ -34,6 +35,7 @@ from tests.test_backends_algorithms import servers_of
 from tests.test_net_tls_server import revocations
 
 NEW = "New server registered.\n"
+GONE = "was added, and no file names it any more: it is gone"
 
 
 class AddedTestCase(OrdersTestCase):
@@ -612,8 +614,10 @@ class GenerationTests(AddedTestCase):
         self.add(f"{names[4]} {LOOPBACK}:9")
         self.reload()
         self.assertIn(names[0], self.proxy.lines)
-        text = f"what 'del server' has taken out of backend b is back: {', '.join(names[:3])} and 2 more"
+        text = f"what 'del server' has taken out of backend b is back: {', '.join(names[:3])} and 1 more"
         self.assertEqual(self.warnings(), [("warning", f"{text}; the file counts")])
+        text = f"server {names[4]} is the one of the file again, at {LOOPBACK}:5: it was deleted, and the one that was"
+        self.assertIn(("warning", f"{text} added under its name is gone; the file counts"), self.announced)
         self.announced.clear()
         self.delete(names[0])
         self.configure(servers=f" server f1 {LOOPBACK}:2 disabled\n")
@@ -621,6 +625,90 @@ class GenerationTests(AddedTestCase):
         self.configure(servers=f" server f0 {LOOPBACK}:1 disabled\n")
         self.reload()
         self.assertEqual(self.warnings(), [])  # it was taken out of the file, and written there again
+
+    def in_place_of_file(self, *orders: str) -> str:
+        """Have one of the file deleted, and another one added under its name."""
+        self.configure(servers=f" server f0 {LOOPBACK}:1 weight 3\n")
+        self.reload()
+        self.delete("b/f0")
+        self.add(f"b/f0 {LOOPBACK}:9 weight 3")
+        for order in (*orders, "set weight b/f0 77", "set maxconn server b/f0 5", "set server b/f0 health down"):
+            self.assertEqual(self.tell(order), "", order)
+        return "b/f0"
+
+    def orders_of(self, name: str, proxy: Any = None) -> tuple[object, ...]:
+        server = (proxy or self.proxy).lines[name].server
+        return str(server.target), server.admin, server.weight, server.limit
+
+    def test_what_was_ordered_of_another_under_its_name_is_not_ordered_of_one_that_is_back(self) -> None:
+        for order, admin in (("enable server b/f0", READY), ("set server b/f0 state drain", DRAIN)):
+            name = self.in_place_of_file(order)
+            self.service.renew(["x.pem"])
+            self.reactor.pump([0.5] * 10)
+            self.assertEqual(self.orders_of(name), (f"{LOOPBACK}:9", admin, 77, 5))
+            self.announced.clear()
+            self.reload()
+            self.assertEqual(self.orders_of(name), (f"{LOOPBACK}:1", READY, 3, 0))
+            self.assertEqual(self.proxy.lines[name].server.health, UP)
+            self.assertNotIn("as was ordered", f"{self.said}")
+            self.assertEqual(len([each for each in self.said if "is the one of the file again" in each]), 1)
+
+    def test_a_file_that_names_what_was_added_under_the_name_of_another_has_nothing_back(self) -> None:
+        name = self.in_place_of_file("set server b/f0 state drain")
+        self.configure(servers=f" server f0 {LOOPBACK}:9 weight 3\n")
+        self.announced.clear()
+        self.reload()
+        self.assertEqual(self.orders_of(name), (f"{LOOPBACK}:9", DRAIN, 77, 5))
+        self.assertEqual([each for each in self.announced if each[0] == "warning"], [])
+
+    def test_one_that_no_file_names_is_gone_with_the_one_whose_name_it_had(self) -> None:
+        name = self.in_place_of_file()
+        self.configure()
+        self.announced.clear()
+        self.reload()
+        self.assertEqual([each for each in self.said if name in each], [f"server {name} {GONE}"])
+
+    def test_another_process_takes_what_was_added_under_the_name_of_one_for_that_where_its_file_says_so(self) -> None:
+        """With its state and its orders, also those of the last moment."""
+        name = self.in_place_of_file("set server b/f0 state drain")
+        states = self.tell("show servers state")
+        said = json.loads(json.dumps(standing(self.proxy, states)))
+        sent, before = states_as_said(states, self.proxy), orders_of(self.proxy)
+        self.tell("set weight b/f0 78")
+        since = json.loads(json.dumps(differences(before, orders_of(self.proxy))))
+        told = json.loads(json.dumps([deleted(self.proxy), in_place(self.proxy.lines, self.proxy.deleted)]))
+        is_back = f"server {name} is the one of the file again, at {LOOPBACK}:1: it was deleted, and the one that was"
+        for port, expected, warned in (
+            (9, (f"{LOOPBACK}:9", DRAIN, 78, 5), []),
+            (1, (f"{LOOPBACK}:1", READY, 3, 0), [f"{is_back} added under its name is gone; the file counts"]),
+            (None, None, [f"server {name} {GONE}"]),
+        ):
+            self.configure(servers=f" server f0 {LOOPBACK}:{port} weight 3\n" if port else "")
+            service = ProxyService(self.reactor, [self.config])
+            service._takeover = SimpleNamespace(  # type: ignore[assignment]
+                states=sent, standing=said, tables=(), take=lambda bind, at=None: None
+            )
+            other = service.assemble(bind=False)
+            stand(other, said)
+            obeyed = [text for _, text, _ in obey(other, since)]
+            self.assertEqual(len(obeyed), int(port == 9))
+            if expected is not None:
+                self.assertEqual(self.orders_of(name, other), expected)
+                self.assertEqual(other.lines[name].server.health, DOWN if port == 9 else UP)
+            self.assertEqual([text for _, text, _ in back_again(told[0], other, told[1])], warned)
+
+    def test_what_is_no_state_of_such_a_server_is_not_taken(self) -> None:
+        self.in_place_of_file()
+        configuration = self.proxy.configuration
+        there: dict[str, Any] = standing(self.proxy, self.tell("show servers state"))["in_place"]  # type: ignore[assignment]
+        ours = there["b/f0"]
+        self.assertEqual(states_in_place({"in_place": there}, configuration), f"{ours['state']}\n")
+        for other in ("", "x", f"{ours['state']}\n{ours['state']}", ours["state"].replace(" f0 ", " s "), 7, None):
+            said = {"in_place": {"b/f0": {**ours, "state": other}}}
+            self.assertEqual(states_in_place(said, configuration), "", other)
+        nonsenses: list[object] = [None, [], {"in_place": 1}, {"in_place": {"b/f0": 1, "x": {}, "": {}}}]
+        for nonsense in nonsenses:
+            self.assertEqual(states_in_place(nonsense, configuration), "")
 
     def test_one_that_was_deleted_stays_so_when_files_of_tls_are_renewed(self) -> None:
         (name,) = self.delete_of_file(1)

@@ -24,6 +24,7 @@ from reusedproxy.build.asked import calls_in
 from reusedproxy.build.backends import Backends
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.deeds import notes_in_sessions
+from reusedproxy.build.in_place import going_on
 from reusedproxy.build.issuers import finding_issuers
 from reusedproxy.build.listeners import Listeners, query_of
 from reusedproxy.build.log_lines import LogLines, log_lines
@@ -238,6 +239,8 @@ class Assembly:
         settings = configuration.global_
         self._limits = limits_of(configuration)
         self._previous = previous
+        #: Those that the servers of this configuration go on with.
+        self._lines_before = going_on(previous.lines, previous.deleted, configuration) if previous is not None else {}
         self._again = previous is not None and configuration is previous.configuration
         # It has parsed the lists, and knows when they have changed.
         files = previous.files if previous is not None and self._again else FilesOfTLS(configuration)
@@ -291,7 +294,7 @@ class Assembly:
             self._limits,
             addresses,
             trusts,
-            previous.lines if previous is not None else {},
+            self._lines_before,
             announce,
             self._faults,
             self.proxy.notices,
@@ -393,7 +396,7 @@ class Assembly:
             self._saved,
             proxy.names,
             proxy.departed,
-            self._previous.lines if self._previous is not None else {},
+            self._lines_before,
             proxy.lines,
             None if self._again else proxy.notices,
         )

@@ -4,10 +4,11 @@ it: as in HAProxy, the files count then. Must never know which of the two it is,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.in_place import address_of, in_place
 from reusedproxy.daemon.wording import listed
 from reusedproxy.net.listener import SUSPENDED
 from reusedproxy.rules.maps import Map
@@ -41,9 +42,9 @@ def forgotten(old: Proxy, new: Proxy | None) -> Iterator[Said]:
             text = f"what was ordered of dynamic cookies in backend {backend.name} is forgotten; the file counts"
             yield "warning", text, f"backend {backend.name}"
     if new is not None:  # another process tells of them itself: only it knows whether its files name them
-        yield from back_again(deleted(old), new)
+        yield from back_again(deleted(old), new, in_place(old.lines, old.deleted))
         for name, line in old.lines.items():
-            if line.server.settings.added and name not in new.lines:
+            if line.server.settings.added and name not in new.lines and name not in old.deleted:
                 text = f"server {name} was added, and no file names it: it is gone by this reload"
                 yield "notice", text, f"backend {name.rpartition('/')[0]}"
 
@@ -65,13 +66,33 @@ def deleted(old: Proxy) -> list[str]:
     return sorted(name for name in old.deleted if name not in lines or lines[name].server.settings.added)
 
 
-def back_again(gone: object, new: Proxy) -> Iterator[Said]:
+def is_named(name: str, address: object, new: Proxy) -> bool:
+    """Tells whether the files name a server that was added under the name of a deleted one (`in_place`)."""
+    return name in new.lines and address_of(new.lines[name].server.settings) == address
+
+
+def back_again(gone: object, new: Proxy, others: object = None) -> Iterator[Said]:
     """Tells which servers that were deleted (`deleted`, here or in another process) the files have back, and requests
-    go there again."""
+    go there again; and which of those that were added under their names (`in_place`) are gone."""
     back: dict[str, list[str]] = {}
+    there: Mapping[str, object] = others if isinstance(others, dict) else {}
     for name in gone if isinstance(gone, list) else ():
-        if isinstance(name, str) and name in new.lines:
-            back.setdefault(name.rpartition("/")[0], []).append(name)
+        if not isinstance(name, str) or (name in there and is_named(name, there[name], new)):
+            continue
+        backend = name.rpartition("/")[0]
+        if name in new.lines and name in there:
+            text = (
+                f"server {name} is the one of the file again, at {new.lines[name].server.target}: it was deleted, and"
+            )
+            yield (
+                "warning",
+                f"{text} the one that was added under its name is gone; the file counts",
+                f"backend {backend}",
+            )
+        elif name in new.lines:
+            back.setdefault(backend, []).append(name)
+        elif name in there:
+            yield "notice", f"server {name} was added, and no file names it any more: it is gone", f"backend {backend}"
     for backend, names in back.items():
         text = f"what 'del server' has taken out of backend {backend} is back: {listed(names)}; the file counts"
         yield "warning", text, f"backend {backend}"

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
+from reusedproxy.build.in_place import in_place
 from reusedproxy.config.language.printable import printable
 from reusedproxy.config.language.report import Fault, in_all
 from reusedproxy.config.model.proxies import Configuration, Global
@@ -37,7 +38,7 @@ from reusedproxy.daemon.replacing.counts import count_on, counts_of
 from reusedproxy.daemon.replacing.departure import KEPT_IDLE, Departure, clients_of
 from reusedproxy.daemon.replacing.handover import key_of
 from reusedproxy.daemon.replacing.since import obey
-from reusedproxy.daemon.replacing.standing import stand
+from reusedproxy.daemon.replacing.standing import stand, states_in_place
 from reusedproxy.daemon.replacing.successor import Successor
 from reusedproxy.daemon.replacing.takeover import HandoverError, Takeover, take_over
 from reusedproxy.daemon.replacing.trial import ReplacementTrial
@@ -262,6 +263,9 @@ class ProxyService(Service):
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
         """Builds the proxy. Raises AssemblyError with these `faults` and all others."""
         faults += nothing_to_serve(configuration, self._paths[0])
+        states = "" if self._takeover is None else self._takeover.states
+        if self._takeover is not None and states:
+            states += states_in_place(self._takeover.standing, configuration)
         assembly = Assembly(
             configuration,
             self._reactor,
@@ -270,7 +274,7 @@ class ProxyService(Service):
             self.announce,
             self.proxy,
             given=self._takeover,
-            states="" if self._takeover is None else self._takeover.states,
+            states=states,
             svid=self.workload.svid,
         )
         return assembly.build(bind=bind, faults=faults)
@@ -463,7 +467,8 @@ class ProxyService(Service):
         if counts is not None:
             count_on(self.proxy, counts)
             self.announce("notice", f"has taken the place of process {pid}, which finishes what it has")
-            for each in (*as_told(counts.get("forgotten")), *back_again(counts.get("deleted"), self.proxy)):
+            back = back_again(counts.get("deleted"), self.proxy, counts.get("in_place"))
+            for each in (*as_told(counts.get("forgotten")), *back):
                 self.announce(*each)
         else:
             self.announce("warning", f"serves, but process {pid} has not said that it has stopped accepting")
@@ -665,8 +670,9 @@ class ProxyService(Service):
         for each_gone in gone:
             self.announce(*each_gone)
         self.supervision.hand_over(pid)
-        told = {"forgotten": gone, "deleted": deleted(proxy), "reload": self.reloads.ordered}
-        self._successor.released({**counts_of(proxy), **told})
+        told = {"forgotten": gone, "reload": self.reloads.ordered}
+        servers = {"deleted": deleted(proxy), "in_place": in_place(proxy.lines, proxy.deleted)}
+        self._successor.released({**counts_of(proxy), **told, **servers})
         if self.reloads.ordered:
             # It has read its files before that was ordered.
             self.announce("notice", f"reload: process {pid} is told to")

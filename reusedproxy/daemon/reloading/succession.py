@@ -13,6 +13,7 @@ from reusedproxy.backends.orders import agents_place, checks_place
 from reusedproxy.backends.server import MAINT, READY, Server
 from reusedproxy.build.announce import Announce
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.in_place import going_on
 from reusedproxy.build.tables import adopt
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.net.listener import Listener
@@ -84,9 +85,10 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
 
 
 def _hand_on_servers(old: Proxy, new: Proxy, announce: Announce) -> None:
+    before = going_on(old.lines, old.deleted, new.configuration)
     for name, line in new.lines.items():
-        if name in old.lines:
-            line.succeed(old.lines[name])
+        if name in before:
+            line.succeed(before[name])
         for order in _orders_kept(line.server):
             text = f"Server {name} {order}, as was ordered before the reload"
             announce("notice", text, f"backend {name.rpartition('/')[0]}")

@@ -21,10 +21,11 @@ from reusedproxy.backends.names import target_of
 from reusedproxy.backends.orders import order_agent_at, order_check, order_clear, order_health, order_question
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.in_place import in_place
 from reusedproxy.build.servers.line import Line
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.addresses import is_host_name
-from reusedproxy.daemon.forgotten import Said, deleted
+from reusedproxy.daemon.forgotten import Said, is_named
 from reusedproxy.daemon.replacing.standing import (
     BY,
     ask_elsewhere,
@@ -49,9 +50,11 @@ def orders_of(proxy: Proxy) -> Orders:
     orders: Orders = {"process": {"maxconn": [proxy.places.maxconn, proxy.places.maxconn_said]}}
     for each in proxy.frontends:
         orders[f"frontend {each.name}"] = {"maxconn": [each.settings.maxconn, each.maxconn_said]}
-    others = {*deleted(proxy)}
+    others = in_place(proxy.lines, proxy.deleted)
     for name, line in proxy.lines.items():
-        if name not in others:
+        if name in others:
+            orders[f"added {name}"] = {**_orders_of(line), "is": others[name]}
+        else:
             orders[f"server {name}"] = _orders_of(line)
     return orders
 
@@ -85,6 +88,10 @@ def obey(proxy: Proxy, said: object) -> list[Said]:
     with at_once(proxy.backends):
         for name, (was, now) in said.items() if isinstance(said, dict) else ():
             kind, _, called = name.partition(" ")
+            if kind == "added":  # in place of one of the file
+                if not is_named(called, now.get("is"), proxy):
+                    continue  # which is told when the process before has left (`daemon.forgotten`)
+                kind, name = "server", f"server {called}"
             section = f"backend {called.rpartition('/')[0]}" if kind == "server" else name if called else ""
             for level, text in _obey(here, kind, called, was, now):
                 told.append((level, f"{name[0].upper()}{name[1:]} {text}", section))

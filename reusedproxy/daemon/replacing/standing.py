@@ -2,7 +2,8 @@
 names of sections and servers.
 
 They are sent before the new process opens its connections. As after a reload, an ordered limit or address stays in
-force as long as the file has the same value as before. Servers' states and weights are sent as a state file is.
+force as long as the file has the same value as before. Servers' states and weights are sent as a state file is. What is
+said of a server that was added under the name of a deleted one of the file counts only where the new file names it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from reusedproxy.backends.orders import (
     order_clear,
     order_question,
 )
-from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, may_follow_name
+from reusedproxy.backends.saved_states import COLUMNS, OTHER_NAME, VERSION, Unreadable, may_follow_name, rows
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.in_place import address_of, in_place
 from reusedproxy.build.servers.line import Line
 from reusedproxy.config.language.addresses import is_host_name
-from reusedproxy.config.model.proxies import Check
-from reusedproxy.daemon.forgotten import deleted
+from reusedproxy.config.model.proxies import Check, Configuration
+from reusedproxy.daemon.forgotten import is_named
 from reusedproxy.daemon.replacing.trial import shown_at
 from reusedproxy.net.dial import Target
 from reusedproxy.pool import handed
@@ -42,9 +44,10 @@ _NOWHERE = ["0", "-", "-", "0"]
 BY = "the process before"
 
 
-def standing(proxy: Proxy) -> dict[str, object]:
-    """Returns what was ordered and learnt, but for servers that were added in place of those of the file."""
-    others = {*deleted(proxy)}
+def standing(proxy: Proxy, states: str = "") -> dict[str, object]:
+    """Returns what was ordered and learnt; apart from the others, that of servers that were added in place of those of
+    the file, with their states out of all saved ones."""
+    others, lines = in_place(proxy.lines, proxy.deleted), _as_said(states, proxy)
     return {
         "process": {"maxconn": proxy.places.maxconn, "said": proxy.places.maxconn_said},
         "frontends": {
@@ -53,17 +56,25 @@ def standing(proxy: Proxy) -> dict[str, object]:
             if each.settings.maxconn != each.maxconn_said
         },
         "servers": {
-            each.full_name: {
-                **ordered_of(each),
-                **_asked_of(proxy.lines[each.full_name]),
-                **shown_at(each),
-                "at": str(each.target),
-                "pool": handed.learnt(each.pool),
-            }
+            each.full_name: _standing_of(proxy, each)
             for backend in proxy.backends
             for each in backend.servers
             if each.full_name not in others
         },
+        "in_place": {
+            name: {**_standing_of(proxy, proxy.lines[name].server), "is": address, "state": lines.get(name, "")}
+            for name, address in others.items()
+        },
+    }
+
+
+def _standing_of(proxy: Proxy, server: Server) -> dict[str, object]:
+    return {
+        **ordered_of(server),
+        **_asked_of(proxy.lines[server.full_name]),
+        **shown_at(server),
+        "at": str(server.target),
+        "pool": handed.learnt(server.pool),
     }
 
 
@@ -71,18 +82,47 @@ def states_as_said(states: str, proxy: Proxy) -> str:
     """Returns saved states of servers (`show servers state`) in which ports, names and the places of checks are those
     of the file: what is saved counts, whatever the new file says, and what was ordered is not to. So there are none of
     servers that were added in place of those of the file."""
-    others = {*deleted(proxy)}
+    others = in_place(proxy.lines, proxy.deleted)
+    return "\n".join(line for name, line in _lines_as_said(states, proxy) if name not in others)
+
+
+def states_in_place(said: object, configuration: Configuration) -> str:
+    """Returns the lines of saved states of those servers that were added in place of others and that the file names
+    now."""
+    lines = ""
+    for name, there in part(said, "in_place").items():
+        if not isinstance(there, dict):
+            continue
+        line, (section, _, called) = there.get("state"), name.rpartition("/")
+        servers = configuration.backends[section].servers if section in configuration.backends else ()
+        named = [each for each in servers if each.name == called and address_of(each) == there.get("is")]
+        if named and isinstance(line, str) and _is_row(line, section, called):
+            lines += f"{line}\n"
+    return lines
+
+
+def _is_row(line: str, section: str, called: str) -> bool:
+    try:
+        return [(words[1], words[3]) for words in rows(f"{VERSION}\n{line}\n")] == [(section, called)]
+    except Unreadable:
+        return False
+
+
+def _as_said(states: str, proxy: Proxy) -> dict[str, str]:
+    return {name: line for name, line in _lines_as_said(states, proxy) if name}
+
+
+def _lines_as_said(states: str, proxy: Proxy) -> Iterator[tuple[str, str]]:
+    """Returns each line of saved states as it is sent, with the name of its server, "" if it has none."""
     ordered = {
         (backend.name, server.name): server
         for backend in proxy.backends
         for server in backend.servers
         if server.ordered is not None or server.ordered_name
     }
-    lines = []
     for line in states.split("\n"):
         words = line.split(" ")
-        if len(words) > _PORT and f"{words[1]}/{words[3]}" in others:
-            continue
+        name = f"{words[1]}/{words[3]}" if len(words) > _PORT and not line.startswith("#") else ""
         if len(words) > _PORT and (server := ordered.get((words[1], words[3]))) is not None:
             if server.ordered is not None:
                 words[_PORT] = str(server.settings.port or 0)
@@ -90,8 +130,7 @@ def states_as_said(states: str, proxy: Proxy) -> str:
                 words[_ADMIN], words[_NAME] = str(int(words[_ADMIN]) & ~OTHER_NAME), server.settings.host
         if not line.startswith("#") and len(words) > _ELSEWHERE:
             words[_ELSEWHERE:] = _NOWHERE
-        lines.append(" ".join(words))
-    return "\n".join(lines)
+        yield name, " ".join(words)
 
 
 def ordered_of(server: Server) -> dict[str, object]:
@@ -110,21 +149,16 @@ def ordered_of(server: Server) -> dict[str, object]:
     if agent is not None and asks is not None and agent != asks:
         limit["agent"] = [agent.addr, agent.port, agent.send, asks.addr, asks.port, asks.send]
     if server.ordered_name:
-        return {**limit, "name": server.ordered_name, "instead": _address(server)}
+        return {**limit, "name": server.ordered_name, "instead": address_of(server.settings)}
     if server.ordered is None:
         return limit
     host, port = server.ordered.address[:2]
-    return {**limit, "address": [str(host), port], "instead": _address(server)}
+    return {**limit, "address": [str(host), port], "instead": address_of(server.settings)}
 
 
 def _asked_of(line: Line) -> dict[str, object]:
     """Returns that an agent is not to be asked, which the states do not say."""
     return {"agent_paused": True} if line.agent is not None and line.agent.paused else {}
-
-
-def _address(server: Server) -> list[object]:
-    settings = server.settings
-    return [settings.kind, settings.host, settings.port]
 
 
 def stand(proxy: Proxy, said: object) -> list[tuple[str, str]]:
@@ -150,6 +184,9 @@ def _stand(proxy: Proxy, said: object) -> Iterator[tuple[str, str]]:
     for backend in proxy.backends:
         for server in backend.servers:
             there = part(said, "servers", server.full_name)
+            added = part(said, "in_place", server.full_name)
+            if added and is_named(server.full_name, added.get("is"), proxy):
+                there = added
             most = _kept(there, server.settings.maxconn)
             if most is not None and server.settings.pool.most is None:
                 backend.set_maxconn(server, most)
@@ -220,13 +257,17 @@ def _is_place(addr: object, port: object) -> bool:
 
 def ordered_name_of(server: Server, there: Mapping[str, Any]) -> str:
     name = there.get("name")
-    may_be = may_follow_name(server.settings) and there.get("instead") == _address(server)
+    may_be = may_follow_name(server.settings) and there.get("instead") == address_of(server.settings)
     return name if may_be and isinstance(name, str) and is_host_name(name) else ""
 
 
 def ordered_target_of(server: Server, there: Mapping[str, Any]) -> Target | None:
     address = there.get("address")
-    if server.relocation is None or there.get("instead") != _address(server) or not isinstance(address, list):
+    if (
+        server.relocation is None
+        or there.get("instead") != address_of(server.settings)
+        or not isinstance(address, list)
+    ):
         return None
     try:
         host, port = address

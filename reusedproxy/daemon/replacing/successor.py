@@ -101,13 +101,13 @@ class Successor:
 
     def hand_over(self, channel: socket.socket, proxy: Proxy, listeners: list[Listener], states: str) -> None:
         """Gives the sockets to the process at the other end of `channel`, and what `show servers state` says."""
-        states = states_as_said(states, proxy)
+        said, stands = states_as_said(states, proxy), standing(proxy, states)
         self._handover = Handover(
             channel, self._poller, self._reactor, listeners, self._taken, self._not_taken, proxy.tables, self._since
         )
         text = f"{self.called} is about to take the place of this one, and gets {len(listeners)} sockets"
         self._service.announce("notice", text)
-        self._handover.give(states, standing(proxy))
+        self._handover.give(said, stands)
         self._orders = orders_of(proxy)
 
     def _not_taken(self, why: str) -> None:
