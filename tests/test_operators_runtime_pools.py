@@ -118,7 +118,7 @@ class ConnectionsTests(PoolTestCase):
             self.pool.retire(each, "purged")
         self.assertEqual([len(each.splitlines()) for each in pieces], [1])
 
-    def test_it_ends_when_the_server_is_deleted(self) -> None:
+    def test_what_is_left_of_a_server_that_is_deleted_is_not_shown(self) -> None:
         for each in self.connections(CONNECTIONS_AT_ONCE + 5):
             self.use(each)
         pieces: Iterator[str] = iter(run(self.context, commands_of("show pool connections")[0]))

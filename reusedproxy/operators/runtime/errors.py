@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.operators.runtime.proxy import Context, Refusal, Running
@@ -21,35 +22,41 @@ _KINDS = ("request", "response")
 
 def show_errors(context: Context, words: Sequence[str]) -> Iterator[str]:
     """Returns `show errors [<section>] [request|response]`; a section is a name or a number. Raises Refusal."""
-    numbers = context.numbers
-    names: Sequence[str] = [*numbers]
-    if words:
-        names = [name for name, number in numbers.items() if words[0] in (name, str(number))]
-        if not names and not re.fullmatch("0*[1-9][0-9]*", words[0]):
-            raise Refusal("No such proxy.")
+    said = words[0] if words else ""
+    if said and not re.fullmatch("0*[1-9][0-9]*", said) and said not in context.numbers:
+        raise Refusal("No such proxy.")
     kinds = words[1:2] if words[1:2] and words[1] in _KINDS else _KINDS
-    return _errors(context.proxy, numbers, names, kinds)
+    return _errors(context, said, kinds)
 
 
-def _errors(proxy: Running, numbers: Mapping[str, int], names: Sequence[str], kinds: Sequence[str]) -> Iterator[str]:
-    now = proxy.deadlines.now()
-    total, found = 0, []
-    for kind, kept in zip(_KINDS, (_requests(proxy, numbers), _responses(proxy, numbers)), strict=True):
-        for at, (name, titles, errors) in enumerate(kept):
+def _errors(context: Context, said: str, kinds: Sequence[str]) -> Iterator[str]:
+    """Returns what is kept, as it is when all has been looked at. Where a reload replaces the proxy meanwhile, that
+    begins again."""
+    proxy: Running | None = None
+    while (now_runs := context.proxy) is not proxy:
+        proxy, numbers = now_runs, context.numbers
+        total, found = 0, []
+        for at, (kind, name, titles, errors) in enumerate(chain(_requests(proxy, numbers), _responses(proxy, numbers))):
             total += errors.count
-            if errors.last is not None and name in names and kind in kinds:
+            if errors.last is not None and said in ("", name, str(numbers[name])) and kind in kinds:
                 found.append((numbers[name], kind, titles, errors))
             if at % _AT_ONCE == 0:
                 yield ""
+                if context.proxy is not proxy:
+                    break
+    assert proxy is not None
+    now = proxy.deadlines.now()
     yield f"Total events captured on [{_moment(0.0)}] : {total}\n"
     for _, _, titles, errors in sorted(found, key=lambda each: each[:2]):
         yield _dumped(titles, errors, now)
 
 
-def _requests(proxy: Running, numbers: Mapping[str, int]) -> Iterator[tuple[str, str, LastErrors]]:
-    """Returns what there is of each frontend: its name, the text that is shown before a dump, and what is kept."""
+def _requests(proxy: Running, numbers: Mapping[str, int]) -> Iterator[tuple[str, str, str, LastErrors]]:
+    """Returns what there is of each frontend: of which kind it is, its name, the text that is shown before a dump, and
+    what is kept."""
     for each in proxy.frontends:
         yield (
+            "request",
             each.name,
             f"frontend {each.name} (#{numbers[each.name]}): invalid request\n"
             "  backend <NONE> (#-1), server <NONE> (#-1)",
@@ -57,15 +64,18 @@ def _requests(proxy: Running, numbers: Mapping[str, int]) -> Iterator[tuple[str,
         )
 
 
-def _responses(proxy: Running, numbers: Mapping[str, int]) -> Iterator[tuple[str, str, LastErrors]]:
+def _responses(proxy: Running, numbers: Mapping[str, int]) -> Iterator[tuple[str, str, str, LastErrors]]:
     for backend in proxy.backends:
-        for at, server in enumerate(backend.servers, 1):
-            yield (
-                backend.name,
-                f"backend {backend.name} (#{numbers[backend.name]}): invalid response\n"
-                f"  frontend <NONE> (#-1), server {server.name} (#{server.settings.id or at})",
-                server.pool.invalid,
-            )
+        servers = [(at, each.name, each) for at, each in enumerate(backend.servers, 1)]
+        for at, name, server in servers:
+            if backend.named.get(name) is server:  # else it was deleted since
+                yield (
+                    "response",
+                    backend.name,
+                    f"backend {backend.name} (#{numbers[backend.name]}): invalid response\n"
+                    f"  frontend <NONE> (#-1), server {name} (#{server.settings.id or at})",
+                    server.pool.invalid,
+                )
 
 
 def _dumped(titles: str, errors: LastErrors, now: float) -> str:

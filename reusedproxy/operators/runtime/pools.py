@@ -7,12 +7,13 @@ What is done to connections is the pool's own affair (`pool.ordered`); here are 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from reusedproxy.backends.server import Server
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.view.kept import KeptView, kept_connections
+from reusedproxy.operators.view.present import servers_in
 from reusedproxy.pool.kept import DRAINED
 from reusedproxy.pool.pool import HTTPConnectionPool
 
@@ -26,11 +27,12 @@ def show_pool_connections(context: Context, words: Sequence[str]) -> Iterator[st
 
     @raise Refusal: if there is no such backend or server.
     """
-    proxy = context.proxy
-    name, _, server = words[0].partition("/") if words else ("", "", "")
-    _servers(context, words[0]) if words else ()
-    names = {each.name for each in proxy.backends if name in ("", each.name)}
-    return _shown(kept_connections(proxy, names, server))
+    found = _servers(context, words[0]) if words else []
+    backend = found[0].full_name.rpartition("/")[0] if found else ""
+    server = found[0].name if found and "/" in words[0] else ""
+    if words and not found:  # a backend without servers
+        return iter(())
+    return _shown(kept_connections(lambda: context.proxy, backend, server))
 
 
 def _shown(found: Iterator[KeptView]) -> Iterator[str]:
@@ -80,7 +82,7 @@ def drain_pool(context: Context, words: Sequence[str]) -> Iterator[str]:
 
     @raise Refusal: if there is no such backend or server.
     """
-    return map(drain, _servers(context, words[0] if words else ""))
+    return _each(context, words[0] if words else "", drain)
 
 
 def rewarm_pool(context: Context, words: Sequence[str]) -> Iterator[str]:
@@ -88,7 +90,22 @@ def rewarm_pool(context: Context, words: Sequence[str]) -> Iterator[str]:
 
     @raise Refusal: if there is no such backend or server.
     """
-    return map(rewarm, _servers(context, words[0] if words else ""))
+    return _each(context, words[0] if words else "", rewarm)
+
+
+def _each(context: Context, path: str, order: Callable[[Server], str]) -> Iterator[str]:
+    """Gives an order about the server that is called "backend/server", or about each of a backend; after a reload about
+    those of it, too, that are new. Raises Refusal, at once."""
+    names = {each.full_name for each in _servers(context, path)}
+    section = path.partition("/")[0]
+    backend = context.backend(section).name
+
+    def orders() -> Iterator[str]:
+        for each, server in servers_in(lambda: context.proxy):
+            if each.name == backend and ("/" not in path or server.full_name in names):
+                yield order(server)
+
+    return orders()
 
 
 def drain(server: Server) -> str:

@@ -3,7 +3,7 @@ pool`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from reusedproxy.backends.saved_states import (
@@ -29,7 +29,7 @@ from reusedproxy.backends.saved_states import (
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import is_service
-from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.proxy import Context, Refusal, Running
 from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.view.cold import cold_sentences
 from reusedproxy.operators.view.floors import sentences
@@ -55,29 +55,59 @@ def show_backend(context: Context, words: Sequence[str]) -> str:
     return "# name\n" + "".join(f"{each.name}\n" for each in context.proxy.backends)
 
 
-def _wanted(context: Context, words: Sequence[str]) -> dict[str, int]:
-    """Returns the numbers of all backends, or of the one that is named."""
-    proxy, numbers = context.proxy, context.numbers
-    wanted = {each.name: numbers[each.name] for each in proxy.backends if not words or each.name == words[0]}
-    if words and not wanted:
-        raise Refusal("Can't find backend.")
-    return wanted
+class _Said:
+    """Returns what the configuration says of servers, and where they are, "backend/server" each; of the proxy that runs
+    when that is asked for: reloads may replace it while an answer is made. `name` is that of one backend, or "".
+    """
+
+    def __init__(self, context: Context, words: Sequence[str]) -> None:
+        """Raises Refusal if the words name no backend."""
+        self.name = words[0] if words else ""
+        self._context = context
+        self._proxy: Running | None = None
+        self._look()
+        if words and self.name not in {each.name for each in context.proxy.backends}:
+            raise Refusal("Can't find backend.")
+
+    def _look(self) -> None:
+        proxy = self._context.proxy
+        if proxy is self._proxy:
+            return
+        self._proxy = proxy
+        self._numbers = self._context.numbers
+        self._endpoints = endpoints(proxy, self.name)
+        backends = proxy.configuration.backends.values()
+        self._servers = {f"{each.name}/{server.name}": server for each in backends for server in each.servers}
+
+    def of(self, name: str) -> model.Server | None:
+        """Returns the settings of a server; None for one that was added since it was looked at."""
+        self._look()
+        return self._servers.get(name)
+
+    def number(self, backend: str) -> int:
+        return self._numbers[backend]
+
+    def endpoint(self, name: str) -> Endpoint:
+        return self._endpoints.get(name, Endpoint("-", 0))
+
+    def lines(self, line: Callable[[str, int, ServerView, model.Server], str]) -> Iterator[str]:
+        """Returns what this makes of each server, several at once: each alone would be much work for little."""
+        found = servers_of(lambda: self._context.proxy, self.name)
+        made = (line(*each, said) for each in found if (said := self.of(each[2].full_name)) is not None)
+        while piece := "".join(islice(made, _AT_ONCE)):
+            yield piece
 
 
 def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
     """Returns `show servers state [<backend>]`, the first version of HAProxy's format."""
-    proxy, wanted = context.proxy, _wanted(context, words)
-    addresses, now = endpoints(proxy, wanted), proxy.deadlines.now()
-    said = _said(context)
+    found, now = _Said(context, words), context.proxy.deadlines.now()
 
-    def line(backend: str, at: int, server: ServerView) -> str:
-        key = server.full_name
-        endpoint = addresses.get(key, Endpoint("-", 0))
-        settings = said[key]
+    def line(backend: str, at: int, server: ServerView, settings: model.Server) -> str:
+        endpoint = found.endpoint(server.full_name)
         asked = 0 if server.agent is None else ENABLED
         agent_state = CONFIGURED | AGENT | asked if settings.agent is not None else 0
         values = (
-            *(wanted[backend], backend, at, server.name, endpoint.host, _operational(server)),
+            *(found.number(backend), backend, at, server.name, endpoint.host, _operational(server)),
             *(_administrative(server, settings.disabled), server.weight, settings.weight),
             *(int(now - server.changed_at), *_check(server, settings.check is not None), agent_state),
             *(0, 0, _name(settings, server.host), endpoint.port, _record(settings), int(server.pool.tls is not None)),
@@ -85,21 +115,7 @@ def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
         )
         return " ".join(map(str, values)) + "\n"
 
-    # One that is added from now on is not shown.
-    known = (each for each in servers_of(proxy, wanted) if each[2].full_name in said)
-    return chain([f"{VERSION}\n# {COLUMNS}\n"], _in_pieces(line(*each) for each in known))
-
-
-def _in_pieces(lines: Iterator[str]) -> Iterator[str]:
-    """Returns several lines at once: each alone would be much work for little."""
-    while piece := "".join(islice(lines, _AT_ONCE)):
-        yield piece
-
-
-def _said(context: Context) -> dict[str, model.Server]:
-    """Returns what the configuration says of servers, by backend/server."""
-    backends = context.proxy.configuration.backends.values()
-    return {f"{backend.name}/{server.name}": server for backend in backends for server in backend.servers}
+    return chain([f"{VERSION}\n# {COLUMNS}\n"], found.lines(line))
 
 
 def _name(settings: model.Server, host: str) -> str:
@@ -158,26 +174,19 @@ def _check(server: ServerView, configured: bool) -> tuple[int, int, int, int]:
 
 def show_servers_conn(context: Context, words: Sequence[str]) -> Iterable[str]:
     """Returns `show servers conn [<backend>]`. `used_max` is the most requests that the server had at once."""
-    proxy, wanted = context.proxy, _wanted(context, words)
-    addresses = endpoints(proxy, wanted)
-    delays = {
-        f"{backend.name}/{server.name}": int(server.pool.purge_delay * 1000)
-        for backend in proxy.configuration.backends.values()
-        for server in backend.servers
-    }
+    found = _Said(context, words)
 
-    def line(backend: str, at: int, server: ServerView) -> str:
-        pool, endpoint = server.pool, addresses.get(server.full_name, Endpoint("-", 0))
+    def line(backend: str, at: int, server: ServerView, settings: model.Server) -> str:
+        pool, endpoint = server.pool, found.endpoint(server.full_name)
         values = (
-            *(server.full_name, f"{wanted[backend]}/{at}", endpoint.host, endpoint.port, "-"),
-            *(delays.get(server.full_name, 0), pool.in_use, server.traffic.smax),
+            *(server.full_name, f"{found.number(backend)}/{at}", endpoint.host, endpoint.port, "-"),
+            *(int(settings.pool.purge_delay * 1000), pool.in_use, server.traffic.smax),
             *(max(pool.floor, pool.in_use + pool.waiting), pool.idle - pool.safe, pool.safe),
             *(-1 if pool.max_conn is None else pool.max_conn, pool.idle, pool.idle),
         )
         return " ".join(map(str, values)) + "\n"
 
-    known = (each for each in servers_of(proxy, wanted) if each[2].full_name in delays)
-    return chain([f"# {_CONNECTION_COLUMNS}\n"], _in_pieces(line(*each) for each in known))
+    return chain([f"# {_CONNECTION_COLUMNS}\n"], found.lines(line))
 
 
 def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
@@ -185,11 +194,12 @@ def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
     troubles them."""
     proxy = context.proxy
     name, _, server = words[0].partition("/") if words else ("", "", "")
-    names = [context.backend(name).name] if name else [each.name for each in proxy.backends]
+    backend = context.backend(name).name if name else ""
     if server:
         server = context.server(words[0])[1].name
     queued = {each.name: len(each.queue) for each in proxy.backends}
-    found = ((view, queued.get(backend, 0)) for backend, _, view in servers_of(proxy, names))
+    present = servers_of(lambda: context.proxy, backend)
+    found = ((view, queued.get(section, 0)) for section, _, view in present)
     shown: Iterator[str] = _pools((view, waiting) for view, waiting in found if server in ("", view.name))
     if not server:
         return shown

@@ -62,13 +62,13 @@ def show_sess(context: Context, words: Sequence[str]) -> Iterator[str]:
 
 
 def _shown(context: Context, asked: _Asked) -> Iterator[str]:
-    proxy, found, any_found = context.proxy, living_sessions(context.proxy), False
+    found, any_found = living_sessions(lambda: context.proxy), False
     while some := [*islice(found, DETAILED_AT_ONCE if asked.detailed or asked.suspicious else SESSIONS_AT_ONCE)]:
         said = []
         for view, connection in some:
             if not asked.wants(view):
                 continue
-            now = proxy.deadlines.now()
+            now = context.proxy.deadlines.now()
             more = details(view, connection, now) if asked.detailed or asked.suspicious or asked.uri else None
             if more is None or not asked.suspicious or _is_suspicious(more):
                 said.append(_session_line(view, more if asked.uri else None) if not asked.detailed else _whole(more))

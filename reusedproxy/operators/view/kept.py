@@ -6,7 +6,7 @@ Like `reading` it must never change what it looks at.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from reusedproxy.net.tcp_info import tcp_info
 from reusedproxy.net.tls.client_transport import ClientTLSTransport
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.net.transport import CLOSED
-from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.view.present import Present, servers_in
 from reusedproxy.operators.view.reading import connection_view
 from reusedproxy.operators.view.values import ConnectionView
 from reusedproxy.pool.apart import is_apart
@@ -59,26 +59,27 @@ class KeptView(NamedTuple):
     cause: str = ""
 
 
-def kept_connections(proxy: Proxy, names: Container[str], server: str = "") -> Iterator[KeptView]:
-    """Returns the connections to the servers of the backends with these names, of those alone that are called `server`
-    if it is not "", one at a time: they may end meanwhile. It ends when the proxy is taken apart."""
-    for backend in list(proxy.backends):
-        for each in list(backend.servers) if backend.name in names else ():
-            if server not in ("", each.name):
-                continue
-            for view in _of_server(each):
-                if backend not in proxy.backends or backend.named.get(each.name) is not each:
-                    return
-                yield view
+def kept_connections(present: Present, backend: str = "", server: str = "") -> Iterator[KeptView]:
+    """Returns the connections to the servers of the running proxy, to those of one `backend` or to one `server` alone
+    if that is not "", one at a time: they may end meanwhile, and so may servers, and the proxy (`view.present`)."""
+    for section, each in servers_in(present):
+        name, proxy = each.name, present()
+        if backend not in ("", section.name) or server not in ("", name):
+            continue
+        for view in _of_server(each):
+            yield view
+            if present() is proxy and section.named.get(name) is not each:
+                break  # it was deleted
 
 
 def _of_server(server: Server) -> Iterator[KeptView]:
-    pool, name = server.pool, server.full_name
+    """Returns the connections to a server that may be deleted or replaced meanwhile, and its pools taken apart."""
+    pool, name, former = server.pool, server.full_name, [*server.former]
     identities = {each: said for said, each, _, _ in pool.names.shown()} if isinstance(pool, ConstantPool) else {}
     for each in list(pool.family):
         yield from _of_pool(name, each, identities.get(each, ""), former=False)
-    for before in list(server.former):
-        for each in list(before.family) if before.state != "closed" else ():
+    for before in former:
+        for each in list(before.family) if not is_apart(before) and before.state != "closed" else ():
             yield from _of_pool(name, each, "", former=True)
 
 
@@ -87,10 +88,16 @@ def _of_pool(server: str, pool: HTTPConnectionPool, identity: str, *, former: bo
         return
     now = pool.deadlines.now
     for dial, cause in list(pool.connecting.items()):
+        if is_apart(pool):
+            return
         if dial in pool.connecting:
             yield _dial(server, pool, dial, cause, identity, former)
+    if is_apart(pool):
+        return
     lists: tuple[Iterable[ServerConnection], ...] = (pool.idle, pool.in_use, pool.private, pool.watched, pool.retiring)
     for connection in [each for some in lists for each in some]:
+        if is_apart(pool):
+            return
         if connection.transport.state != CLOSED:
             yield _connection(server, pool, connection, identity, former, now())
 

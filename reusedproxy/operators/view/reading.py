@@ -6,7 +6,7 @@ never change them, and must never know how its values are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from math import inf
 from operator import attrgetter
@@ -29,6 +29,7 @@ from reusedproxy.net.listener import CLOSED, LISTENING
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
+from reusedproxy.operators.view.present import Present, servers_in
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Rates
 from reusedproxy.operators.view.values import (
@@ -311,20 +312,20 @@ def _most(server: Server) -> Means:
     return Means(times.queue_most, times.connect_most, times.response_most, times.total_most)
 
 
-def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, ServerView]]:
-    """Returns the servers of the backends with these names one at a time, each with its backend's name and its own
-    number (`id`); it ends when the proxy is taken apart."""
-    wanted = set(names)
-    for backend in list(proxy.backends):
-        if backend in proxy.backends and backend.name in wanted:
+def servers_of(present: Present, name: str = "") -> Iterator[tuple[str, int, ServerView]]:
+    """Returns the servers of the running proxy, or of one backend of this name, one at a time, each with its backend's
+    name and its own number (`id`). Reloads may replace the proxy meanwhile (`view.present`)."""
+    at: Backend | None = None
+    for backend, server in servers_in(present):
+        if name not in ("", backend.name):
+            continue
+        if backend is not at:
+            at = backend
             checkers = {checker.server: checker for checker in backend.checkers}
             agents = {agent.server: agent for agent in backend.agents}
-            for number, server in enumerate(list(backend.servers), 1):
-                if backend not in proxy.backends:
-                    return
-                if backend.named.get(server.name) is server:  # else it was deleted since the last one
-                    view = server_view(server, checkers.get(server), agent=agents.get(server))
-                    yield backend.name, view.id or number, view
+            numbers = {each: number for number, each in enumerate(backend.servers, 1)}
+        view = server_view(server, checkers.get(server), agent=agents.get(server))
+        yield backend.name, view.id or numbers.get(server, 0), view
 
 
 def connections(server: Server) -> list[ConnectionView]:

@@ -6,7 +6,7 @@ Like `reading` it must never change what it looks at.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from math import inf
 from time import time
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Connected
 from reusedproxy.clients.stream import BUSY, StreamConnection
 from reusedproxy.net.tcp_info import tcp_info
+from reusedproxy.operators.view.present import Present, clients_in
 from reusedproxy.operators.view.proxy import Proxy
 
 #: Characters of a request's first line that are shown.
@@ -97,19 +98,15 @@ _STATES = ("idle", "request", "busy", "ending", "ending")
 def sessions(proxy: Proxy) -> Iterator[SessionView]:
     """Returns all client connections, one at a time: they may change and end meanwhile. Those that reloads have left to
     proxies before this one come first."""
-    return (view for view, _ in living_sessions(proxy))
+    return (view for view, _ in living_sessions(lambda: proxy))
 
 
-def living_sessions(proxy: Proxy) -> Iterator[tuple[SessionView, Connected]]:
-    """Returns likewise all client connections, each with the connection itself, for `details`."""
-    now = proxy.deadlines.now
-    for each in (*proxy.before, proxy):
-        for frontend in list(each.frontends):
-            connections = list(frontend.connections) if frontend in each.frontends else ()
-            for connection in connections:
-                # A reload may have replaced the proxy meanwhile, and taken it apart.
-                if frontend in each.frontends and connection in frontend.connections:
-                    yield _session(connection, frontend.name, now()), connection
+def living_sessions(present: Present) -> Iterator[tuple[SessionView, Connected]]:
+    """Returns likewise all client connections of the running proxy, each with the connection itself, for `details`;
+    reloads may replace the proxy meanwhile (`view.present`)."""
+    now = present().deadlines.now
+    for frontend, connection in clients_in(present):
+        yield _session(connection, frontend.name, now()), connection
 
 
 def _session(connection: Connected, frontend: str, now: float) -> SessionView:
@@ -236,12 +233,12 @@ def _peer(host: str, port: int) -> str:
     return "unix" if host in ("", "unix") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def endpoints(proxy: Proxy, names: Container[str]) -> dict[str, Endpoint]:
-    """Returns the address of each server of the backends with these names, by "backend/server"."""
+def endpoints(proxy: Proxy, name: str = "") -> dict[str, Endpoint]:
+    """Returns the address of each server, or of those of the backend with this name, by "backend/server"."""
     return {
         server.full_name: _endpoint(server)
         for backend in proxy.backends
-        if backend.name in names
+        if name in ("", backend.name)
         for server in backend.servers
     }
 
