@@ -4,13 +4,14 @@ it: as in HAProxy, the files count then. Must never know which of the two it is,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.in_place import address_of, in_place
 from reusedproxy.daemon.wording import listed
 from reusedproxy.net.listener import SUSPENDED
+from reusedproxy.operators.runtime.proxy import Transaction
 from reusedproxy.rules.maps import Map
 from reusedproxy.rules.pattern_files import PatternFile
 
@@ -18,14 +19,20 @@ from reusedproxy.rules.pattern_files import PatternFile
 Said: TypeAlias = tuple[str, str, str]
 
 
-def forgotten(old: Proxy, new: Proxy | None) -> Iterator[Said]:
-    """Tells what ends with `old`. Whoever comes after it is `new`, or, with None, is in another process, to which none
-    of it goes."""
+def forgotten(old: Proxy, new: Proxy | None, begun: Iterable[Transaction] = ()) -> Iterator[Said]:
+    """Tells what ends with `old`, and of the transactions that were `begun`. Whoever comes after it is `new`, or, with
+    None, is in another process, to which none of it goes."""
+    present = None if new is None else new.configuration.global_
+    ours = [each.name for each in begun if each.configuration.global_ is old.configuration.global_ is not present]
+    if ours:
+        yield "warning", f"what was set of {listed(sorted(ours))} and not committed is forgotten; the files count", ""
     kept = [] if new is None else new.trusts.in_memory.names
     if gone := [each for each in old.trusts.in_memory.names if each not in kept]:
         yield "warning", f"what the runtime API has put in memory for {listed(gone)} is forgotten; the files count", ""
     if changed := changed_lists(old, new):
         yield "warning", f"what the runtime API has changed in {listed(changed)} is forgotten; the files count", ""
+    if prepared := prepared_lists(old, new):
+        yield "warning", f"what was prepared for {listed(prepared)} and not committed is forgotten", ""
     said = dict(old.configuration.global_.rates)
     now = {word: rate.limit for word, rate in old.places.rates.items()}
     if others := [word for word in sorted({*said, *now}) if said.get(word) != now.get(word)]:
@@ -53,10 +60,20 @@ def changed_lists(old: Proxy, new: Proxy | None) -> list[str]:
     """Returns the lists of patterns, the maps and the variables of the process that operators have changed, and that
     are read again: these changes are gone."""
     variables = old.ordered_variables if new is None or old.variables is not new.variables else ()
+    return sorted(variables) + sorted(name for name, each in _ending_lists(old, new) if each.versions.ordered)
+
+
+def prepared_lists(old: Proxy, new: Proxy | None) -> list[str]:
+    """Returns the lists of patterns and the maps that are read again, and of which operators have prepared versions."""
+    ending = _ending_lists(old, new)
+    return sorted(name for name, each in ending if each.versions.newest > each.versions.current)
+
+
+def _ending_lists(old: Proxy, new: Proxy | None) -> list[tuple[str, PatternFile | Map]]:
     before: list[tuple[str, PatternFile | Map]] = [*old.patterns.items(), *old.maps.items()]
     kept = [] if new is None else [*new.patterns.values(), *new.maps.values()]
     going = {id(each) for each in kept}
-    return sorted(variables) + sorted(name for name, each in before if each.versions.ordered and id(each) not in going)
+    return [(name, each) for name, each in before if id(each) not in going]
 
 
 def deleted(old: Proxy) -> list[str]:

@@ -45,6 +45,10 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         backend.stop_timers()
         if backend.hedging is not None:
             backend.hedging.stop()
+    going = [ring for ring, _ in new.logs.rings.values()]
+    for ring, _ in old.logs.rings.values():
+        if ring not in going:
+            ring.close()
     if old.rates is not None:
         old.rates.stop()
     if old.sweep is not None:

@@ -23,7 +23,9 @@ class Ring:
         self.description = description
         self.size = size
         self.end = 0
-        #: Who is told of each new line, and looks for it later.
+        #: A reload has left it out: no line comes any more.
+        self.closed = False
+        #: Who is told of each new line, and of its end, and looks for it later.
         self.followers: list[Callable[[], None]] = []
         self._lines: deque[str] = deque()
         self._kept = 0
@@ -35,6 +37,12 @@ class Ring:
         self.end += 1
         while self._kept > self.size and self._lines:
             self._kept -= len(self._lines.popleft()) + _MORE
+        for told in self.followers:
+            told()
+
+    def close(self) -> None:
+        """Takes no more lines: its section is gone, or has another size."""
+        self.closed = True
         for told in self.followers:
             told()
 

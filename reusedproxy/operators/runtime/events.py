@@ -35,9 +35,9 @@ def show_events(context: Context, words: Sequence[str]) -> Iterator[str]:
 
 def _lines(context: Context, ring: Ring, letters: str) -> Iterator[str]:
     at, end = ring.end if _NEW in letters else ring.begin, "\0" if _ZERO in letters else "\n"
-    waits = _WAITS in letters
+    waits, wake = _WAITS in letters, context.wake
     if waits:
-        ring.followers.append(context.wake)
+        ring.followers.append(wake)
     try:
         while True:
             for number, line in ring.since(at, AT_ONCE):
@@ -47,7 +47,11 @@ def _lines(context: Context, ring: Ring, letters: str) -> Iterator[str]:
                 continue
             if not waits:
                 return
+            if ring.closed:
+                raise Refusal(
+                    "A reload has left this ring out, or given it another size: no line of it comes any more."
+                )
             yield WAIT
     finally:
         if waits:
-            ring.followers.remove(context.wake)
+            ring.followers.remove(wake)
