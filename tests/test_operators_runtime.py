@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from itertools import takewhile
 from socket import AF_UNIX
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import evolve
@@ -32,7 +33,7 @@ from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
 from reusedproxy.operators.runtime import servers, session
 from reusedproxy.operators.runtime.commands import COMMANDS, run
-from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, NOBODY, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
 from reusedproxy.operators.shell.commands import namespace
@@ -808,14 +809,20 @@ class SessionTests(RuntimeTestCase):
         )
         self.assertEqual((self.wire.end, asking), (("close", "answered"), []))
 
-    def test_who_leaves_during_a_reload_is_told_nothing(self) -> None:
+    def test_who_leaves_during_a_reload_is_told_nothing_and_the_log_how_it_ends(self) -> None:
+        said: list[str] = []
+        turns: list[Any] = []
+        self.patch(self.service.proxy, "poller", SimpleNamespace(line_up=turns.append))
+        self.patch(self.context.proxy.order_log, "_announce", lambda level, text: said.append(text))
         asking = self.reload()
         self.tell("reload\n")
         (told,) = asking
         self.session.connection_lost("gone")
-        self.assertEqual(asking, [])
         told(False, [])
-        self.assertEqual(len(self.wire.turns), 0)
+        self.assertEqual((len(self.wire.turns), said), (0, []))
+        while turns:
+            turns.pop().take_turn()
+        self.assertEqual((asking, said), ([], [f"Order {NOBODY}: reload"]))
 
     def test_where_there_can_be_no_reload(self) -> None:
         self.assertEqual(self.tell("reload\n"), "There can be no reload now: the daemon's log tells why.\n\n")
@@ -1055,9 +1062,28 @@ class SessionTests(RuntimeTestCase):
         self.assertEqual({each.pool.order.state for each in servers}, {NO_ORDER})
 
     def test_the_end_of_the_client_ends_it(self) -> None:
-        self.tell("prompt\nget weight be/s1")
+        self.tell("prompt\nget weight be/s1\n")
         self.wire.eof()
         self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_what_is_cut_off_when_the_client_ends_it_is_not_lost_without_a_word(self) -> None:
+        """Whoever forgets the end of a line, or the empty line behind a payload."""
+        for text, said in (
+            ("get weight be/s1\nset weight be/s1 5", "The last line has no end: nothing was done.\n"),
+            ("get weight be/s1\nadd map m <<\nk v\n", "The line that ends the payload has not come"),
+            ("get weight be/s1\nadd map m <<\nk v", "The line that ends the payload has not come"),
+        ):
+            self.setUp()
+            before = self.tell(f"prompt\n{text}")
+            self.wire.eof()
+            self.assertIn("10 (initial 10)\n\n> ", before)
+            self.assertTrue(self.taken().startswith(said), text)
+            self.assertNotEqual(self.wire.end, ("close", "answered"))
+
+    def test_a_line_that_is_too_long_does_not_end_what_was_said_before(self) -> None:
+        said = self.tell("get weight be/s1\n" * (3 * PIECES_AT_ONCE) + "x" * (LONGEST_LINE + 1))
+        self.assertEqual(said.count("10 (initial 10)\n"), 3 * PIECES_AT_ONCE)
+        self.assertIn("The command is too big for the buffer size", said)
 
     def test_a_fault_of_ours_ends_one_session(self) -> None:
         self.context.service = None  # type: ignore[assignment]

@@ -7,9 +7,9 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 from reusedproxy.operators.runtime.commands import COMMANDS
-from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Refusal
+from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
 from reusedproxy.operators.shell import commands
-from reusedproxy.operators.shell.commands import NO_WAIT, namespace
+from reusedproxy.operators.shell.commands import LOGGED, NO_WAIT, namespace
 from tests.test_operators_runtime import RuntimeTestCase
 
 #: Looks at the clock after which a command is one that never ends.
@@ -32,11 +32,12 @@ class RunTests(RuntimeTestCase):
             namespace(self.service, "x")["run"](line)
         return output.getvalue()
 
-    def pieces(self, *pieces: str | Refusal) -> list[str]:
-        """Has each command answer so; returns what is noted of it."""
+    def pieces(self, *pieces: str | Refusal, changing: bool = False) -> list[str]:
+        """Has each command answer so, as one that is `changing` something or not; returns what is noted of it."""
         noted: list[str] = []
 
-        def answer(context: object, words: object) -> Iterator[str]:
+        def answer(context: Context, words: object) -> Iterator[str]:
+            context.changing = changing
             try:
                 for piece in pieces:
                     if isinstance(piece, Refusal):
@@ -67,9 +68,9 @@ class RunTests(RuntimeTestCase):
                 self.run_line(" ".join((*each.words, arguments)))
 
     def test_an_order_that_ends_by_itself_says_where_its_end_is_told(self) -> None:
-        noted = self.pieces("It begins.\n", BUSY, "The log says how it ends.\n")
-        self.assertEqual(self.run_line("reload; reload"), "It begins.\nThe log says how it ends.\n" * 2)
-        self.assertEqual(noted, ["to its end", "closed"] * 2)
+        noted = self.pieces("It begins.\n", BUSY, "never said", changing=True)
+        self.assertEqual(self.run_line("reload; reload"), f"It begins.\n{LOGGED}" * 2)
+        self.assertEqual(noted, ["closed"] * 2)
 
     def test_one_that_stays_busy_is_closed(self) -> None:
         noted = self.pieces("It begins.\n", BUSY, BUSY, "never said")

@@ -55,7 +55,9 @@ class ServerChanges:
         self._service = service
         self._expiry = expiry
         self._waiting: deque[tuple[Callable[[], Steps[str]], Done]] = deque()
+        #: The order that is under way, and who is told of its end.
         self._work: Slices | None = None
+        self._doing: list[Done] = []
         #: It is told when the reload under way is over.
         self._held = False
 
@@ -69,12 +71,16 @@ class ServerChanges:
         it."""
         self._order(lambda: self._deleting(path), done)
 
-    def stop(self) -> None:
-        """Breaks off what is under way, and does nothing of what waits."""
+    def stop(self, why: str) -> None:
+        """Breaks off what is under way, and does nothing of what waits: whoever has ordered it is told `why`."""
+        undone = [*self._doing, *(done for _, done in self._waiting)]
         self._waiting.clear()
+        self._doing = []
         if self._work is not None:
             self._work.stop()
             self._work = None
+        for done in undone:
+            done(False, f"{why}\n")
 
     def _order(self, steps: Callable[[], Steps[str]], done: Done) -> None:
         self._waiting.append((steps, done))
@@ -92,19 +98,17 @@ class ServerChanges:
         said: list[str] = []
 
         def over(failure: Failure | None) -> None:
-            self._work = None
+            self._work, self._doing = None, []
             self._tell(done, said, failure)
             self._next()
 
-        self._work = work = Slices(self._reactor, self._doing(steps(), said), over)
+        self._doing = [done]
+        self._work = work = Slices(self._reactor, _collecting(steps(), said), over)
         work.start()
 
     def _go_on(self) -> None:
         self._held = False
         self._next()
-
-    def _doing(self, steps: Steps[str], said: list[str]) -> Steps[None]:
-        said.append((yield from steps))
 
     def _tell(self, done: Done, said: Sequence[str], failure: Failure | None) -> None:
         if failure is None:
@@ -188,3 +192,8 @@ class ServerChanges:
         endings = yield from self._expiry.reading(proxy)
         if self._service.proxy is proxy and self._service.state == "running":
             self._expiry.begin(proxy, endings)
+
+
+def _collecting(steps: Steps[str], said: list[str]) -> Steps[None]:
+    """Has what these steps return be in `said`."""
+    said.append((yield from steps))

@@ -646,11 +646,12 @@ class ProxyService(Service):
         """Leaves the listening sockets to process `pid`, which accepts there, and finishes what it has."""
         proxy = self.proxy
         assert proxy is not None
-        gone = [*forgotten(proxy, None)]
+        gone = [*forgotten(proxy, None, self.transactions.values())]
         self.state = "leaving"
         proxy.order_log.caveat = f"it is for the clients that are left here: process {pid} does not know of it"
-        self.reloads.stop()  # one of `ssl-watch` may be under way
-        self.server_changes.stop()
+        why = f"process {pid} has taken the place of this one: nothing was changed, and it has to be told that one"
+        self.reloads.stop(why)  # one of `ssl-watch` may be under way
+        self.server_changes.stop(why)
         self._expiry.stop()
         self._lists.stop()
         self.workload.stop()
@@ -739,8 +740,10 @@ class ProxyService(Service):
     def _take_nothing_on(self) -> None:
         """Ends everything by which clients, orders or another process's sockets come in."""
         assert self.proxy is not None
-        self.reloads.stop()
-        self.server_changes.stop()
+        why = "the process is stopping: nothing was changed"
+        self.reloads.stop(why)
+        self.reloads.leave_to_another(why)
+        self.server_changes.stop(why)
         if self._successor.is_coming:
             for listener in self._listeners:
                 listener.leave()  # that process goes on there: the files of unix sockets stay

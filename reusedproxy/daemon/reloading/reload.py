@@ -49,7 +49,7 @@ from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.operators.logs.expiry import Ending, Expiry
-from reusedproxy.operators.runtime.proxy import PutDone
+from reusedproxy.operators.runtime.proxy import PutDone, Transaction
 from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
 #: Is told whether the configuration was taken, and what was said of it: pairs of level and text.
@@ -63,6 +63,7 @@ class Reloaded(Protocol):
     supervision: Supervision
     runtime: RuntimeAPI
     workload: WorkloadAPI
+    transactions: dict[str, Transaction]
 
     def announce(self, level: str, text: str, section: str = "") -> None:
         """Sends a message for the operator to the logs."""
@@ -157,8 +158,8 @@ class Reloads:
                 waiting.remove(told)
 
     def leave_to_another(self, why: str) -> None:
-        """Tells whoever waits for a reload that there is none here any more."""
-        waiting, self._asking, self._asking_next = [*self._asking, *self._asking_next], [], []
+        """Tells whoever waits for a reload that is still to begin that there is none here any more."""
+        waiting, self._asking_next = self._asking_next, []
         for told in waiting:
             told(False, [("warning", why)])
 
@@ -193,14 +194,21 @@ class Reloads:
             self.ordered = False
             self._service.reload()
 
-    def stop(self) -> None:
-        """Breaks off the reload under way, and watches files no more."""
+    def stop(self, why: str) -> None:
+        """Breaks off the reload under way, and watches files no more. Whoever waits for its end is told `why`, unless
+        the new proxy serves already."""
         if self._work is not None:
             self._work.stop()
             self._work = None
             gc.enable()
         self.watch.stop()
         self.renewal.stop()
+        done, self._done = self._done, None
+        asking, self._asking = self._asking, []
+        if done is not None:
+            done(() if self._has_replaced else [why], self._noted)
+        for told in asking:
+            told(self._has_replaced, self._said if self._has_replaced else [("warning", why)])
 
     def _start(self, steps: Steps[None]) -> None:
         self._has_replaced = False
@@ -335,7 +343,7 @@ class Reloads:
         """Replaces `old` by `new` in steps: `new` serves from the first step on, the others hand over the clients of
         `old` and release it."""
         service, replaced = self._service, self.former.proxies
-        gone = [*forgotten(old, new)]
+        gone = [*forgotten(old, new, service.transactions.values())]
         service.proxy = new
         self._has_replaced = True
         self.renewal.was_taken()

@@ -141,9 +141,9 @@ def _when_done(context: Context, order: Callable[[Done], None]) -> Iterator[str]
         context.wake()
 
     order(done)
-    if not over:
+    while not over:
         yield BUSY
-    yield over[0] if over else "The log says how it ends.\n"
+    yield over[0]
 
 
 def removable(proxy: Running, backend: Backend, server: Server) -> tuple[str, bool]:

@@ -94,9 +94,7 @@ def del_ssl_crt_list(context: Context, words: Sequence[str]) -> Iterator[str]:
     gone = [each for each in held.lines if (each.number, (each.path, each.key)) == (entry.line, entry.file)]
     files = trusts.in_memory.with_list(path, held.without(gone))
     result = yield from Turning(context, files, path, "del ssl crt-list", _keeping(context)).result()
-    if result is None:
-        yield "The log says how it ends.\n"
-    elif result.wrong:
+    if result.wrong:
         yield Message("".join((failed, *(f"{each}\n" for each in result.wrong))), ERROR)
     else:
         yield Message(f"Entry '{entry.name}' deleted in crtlist '{path}'!\n", NOTICE)

@@ -21,6 +21,10 @@ class Message(str):
         return made
 
 
+class Failure(str):
+    """The end of an answer that says, without a severity, that what was ordered has failed."""
+
+
 def with_severity(text: str, form: str) -> str:
     """Returns a piece of an answer as it is shown in one of FORMS: "[3]: No such server." """
     if form == NONE or not isinstance(text, Message):

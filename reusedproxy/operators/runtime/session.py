@@ -44,6 +44,9 @@ _PAYLOAD_WITHIN = (
     "'<<' has to stand at the end of its line, as the lines behind it are its payload: nothing was done. Write the"
     " command behind ';' on a line of its own, behind the payload."
 )
+#: HAProxy ends such sessions without a word.
+_LINE_CUT = "The last line has no end: nothing was done."
+_PAYLOAD_CUT = "The line that ends the payload has not come, which is an empty one or what '<<' says: nothing was done."
 #: Most bytes of these lines: the largest certificate that a file may have.
 LONGEST_PAYLOAD = 1 << 20
 #: How HAProxy says it, without its advice: there is no setting for it.
@@ -130,10 +133,7 @@ class Session:
             self._give_time()
         self._work()
         if self.state == OPEN and len(self._buffer) > LONGEST_LINE:
-            if b"\n" in self._buffer:
-                self._transport.pause_reading()
-            else:
-                self._refuse(_LINE_TOO_LONG, "line too long")
+            self._transport.pause_reading()  # until what was said before is answered
 
     def eof_received(self) -> None:
         """Answers what has come; a line without its end is none."""
@@ -157,12 +157,13 @@ class Session:
     def connection_lost(self, reason: str) -> None:
         self.state = GONE
         self._waiting = self._busy = False
+        # Session and context refer to each other. A reload freezes what is alive just then, and the garbage collector
+        # would never look at it again.
+        if self.context.wake == self._wake:  # else an order goes on without it, and is woken in its place
+            self.context.wake = _nobody_waits
         self._give_up_answer()
         self._commands.clear()
         self._deadlines.cancel(self)
-        # Session and context refer to each other. A reload freezes what is alive just then, and the garbage collector
-        # would never look at it again.
-        self.context.wake = _nobody_waits
         self._owner.session_gone(self)
 
     def deadline_passed(self) -> None:
@@ -246,12 +247,17 @@ class Session:
             else:
                 break
         if self.state == OPEN and not self._blocked and self._answer is None and not self._commands:
-            if self._eof or (self._answered and not self.context.interactive and not self._in_payload):
+            if self._eof and self._in_payload:
+                self._refuse(_PAYLOAD_CUT, "no end of a payload")
+            elif len(self._buffer) > LONGEST_LINE:
+                self._refuse(_LINE_TOO_LONG, "line too long")
+            elif self._eof and self._buffer.strip():
+                self._refuse(_LINE_CUT, "no end of a line")
+            elif self._eof or (self._answered and not self.context.interactive and not self._in_payload):
                 self._end("answered")
             else:
                 self._give_time()
-                if len(self._buffer) <= LONGEST_LINE:
-                    self._transport.resume_reading()
+                self._transport.resume_reading()
 
     def _hand_over(self) -> None:
         """Leaves the connection to who hands over the sockets of this process."""
@@ -320,10 +326,9 @@ class Session:
         self._answered = True
 
     def _refuse(self, text: str, reason: str) -> None:
-        """Ends the session because of what its client has said, which it is told unless another answer is under way."""
-        if self._answer is None and not self._commands:
-            self._write_piece(iter((Refusal(text).written,)))
-            self._transport.write(b"\n")
+        """Ends the session because of what its client has said, which it is told."""
+        self._write_piece(iter((Refusal(text).written,)))
+        self._transport.write(b"\n")
         self._end(reason)
 
     def _ask_for_more(self) -> None:

@@ -31,11 +31,11 @@ def reload(context: Context, words: Sequence[str]) -> Iterator[str]:
     if not context.service.reload_for(over):
         raise Refusal("There can be no reload now: the daemon's log tells why.")
     try:
-        if not told:
+        while not told:
             yield BUSY
     finally:
         context.service.reloads.tell_no_more(over)
-    yield told[0] if told else "The log says what becomes of it.\n"
+    yield told[0]
 
 
 def _lines(said: Iterable[tuple[str, str]]) -> str:

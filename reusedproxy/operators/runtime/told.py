@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.runtime.messages import ERROR, Message
-from reusedproxy.operators.runtime.proxy import BUSY, WAIT, Context, Refusal
+from reusedproxy.operators.runtime.messages import ERROR, Failure, Message
+from reusedproxy.operators.runtime.proxy import BUSY, Context, Refusal
 
 #: Stands for the words of a command that are not told.
 LEFT_OUT = "..."
@@ -88,12 +88,16 @@ def told(
 
 
 def _failed(piece: str) -> bool:
-    return isinstance(piece, Message) and piece.severity == ERROR
+    return isinstance(piece, Failure) or (isinstance(piece, Message) and piece.severity == ERROR)
+
+
+def _nobody_waits() -> None:
+    """Does nothing: the order is over."""
 
 
 class _Order:
-    """Follows the answer to an order, and tells the log of it at its end. One that is refused has changed nothing,
-    unless it is done `in_parts`."""
+    """Follows the answer to an order, and tells the log of it at its end, be its client there or not. One that is
+    refused has changed nothing, unless it is done `in_parts`."""
 
     def __init__(self, answer: Iterable[str], tell: Callable[..., None], *, in_parts: bool) -> None:
         self._answer = answer
@@ -101,56 +105,71 @@ class _Order:
         self._tell = tell
         self._in_parts = in_parts
         self._refused = False
+        #: Those by which it goes on when its client has left.
         self._poller: Poller | None = None
+        self._context: Context | None = None
 
     def pieces(self, context: Context) -> Iterator[str]:
         """Returns the answer piece by piece. When its client leaves, the rest of the order is done without him, one
-        piece in each turn of the poller; one that waits for something may go on by itself."""
+        piece in each turn of the poller; one that is busy goes on when it is woken."""
         piece, poller = "", context.proxy.poller
         context.changing = True
         try:
-            while (found := next(self._left, None)) is not None:
+            while (found := self._next()) is not None:
                 piece = found
-                self._refused = self._refused or _failed(piece)
                 yield piece
         except GeneratorExit:
-            if piece is WAIT or piece is BUSY:
-                self._end()
+            self._poller = poller
+            if piece is BUSY:
+                self._context, context.wake = context, self._wake
             else:
-                self._poller = poller
-                poller.line_up(self)
+                self._wake()
             raise
+        finally:
+            context.changing = False
+
+    def take_turn(self) -> None:
+        """Does the next piece of an order whose client has left; whoever is busy with it calls `_wake`."""
+        try:
+            piece = self._next()
+        except Refusal:
+            return
+        if piece is not None and piece is not BUSY:
+            self._wake()
+
+    def _wake(self) -> None:
+        assert self._poller is not None
+        self._poller.line_up(self)
+
+    def _next(self) -> str | None:
+        """Returns the next piece, None at the end. Raises Refusal."""
+        try:
+            piece = next(self._left, None)
         except Refusal:
             self._refused = True
             self._end()
             raise
         except Exception:
-            self._end()
+            self._tell(" (ended by our own fault, perhaps after a part of it)")
+            self._close()
             raise
-        finally:
-            context.changing = False
-        self._end()
-
-    def take_turn(self) -> None:
-        """Does the next piece of an order whose client has left."""
-        assert self._poller is not None
-        try:
-            piece = next(self._left, None)
-        except Refusal:
-            self._refused, piece = True, None
-        except Exception:
+        if piece is None:
             self._end()
-            raise
-        if piece is None or piece is WAIT or piece is BUSY:
-            self._end()
-            return
-        self._refused = self._refused or _failed(piece)
-        self._poller.line_up(self)
+        else:
+            self._refused = self._refused or _failed(piece)
+        return piece
 
     def _end(self) -> None:
         if self._in_parts and self._refused:
             self._tell(" (refused, perhaps after a part of it)")
         elif not self._refused:
             self._tell()
+        elif self._poller is not None:
+            self._tell(" (refused, when its client had left)")
+        self._close()
+
+    def _close(self) -> None:
+        if self._context is not None:
+            self._context.wake = _nobody_waits  # they refer to each other
         if hasattr(self._answer, "close"):
             self._answer.close()

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from reusedproxy.net.tls.in_memory import FilesInMemory
 from reusedproxy.net.tls.svid import SPIFFE
-from reusedproxy.operators.runtime.messages import NOTICE, Message
+from reusedproxy.operators.runtime.messages import NOTICE, Failure, Message
 from reusedproxy.operators.runtime.proxy import BUSY, Context, Refusal, Transaction
 
 T = TypeVar("T")
@@ -234,19 +234,17 @@ class Turning:
         self._over(self._result)
         self._context.wake()
 
-    def result(self) -> Generator[str, None, Result | None]:
-        """Waits for the result, and returns it; None where the session does not wait any longer."""
-        if self._result is None:
+    def result(self) -> Generator[str, None, Result]:
+        """Waits for the result, and returns it."""
+        while self._result is None:
             yield BUSY
         return self._result
 
 
-def outcome(uses: int, result: Result | None) -> str:
+def outcome(uses: int, result: Result) -> str:
     """Returns the end of the answer to an order: a dot for each line that uses what has changed."""
-    if result is None:
-        return "\nThe log says how it ends.\n"
     if result.wrong:
-        return "".join(("\n", *(f"{each}\n" for each in result.wrong), "Failed!\n"))
+        return Failure("".join(("\n", *(f"{each}\n" for each in result.wrong), "Failed!\n")))
     return "".join(("." * uses, "\n", *(f"{each}\n" for each in result.noted), "Success!\n"))
 
 

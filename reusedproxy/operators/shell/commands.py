@@ -54,6 +54,8 @@ reusedproxy manhole: Python, inside the running daemon.
 Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
 ^D or exit() leaves."""
 
+#: Said of an order that goes on when the line has been run.
+LOGGED = "It is under way: the log says how it ends.\n"
 #: Said of a command that waits for what cannot happen while a line is run.
 NO_WAIT = "This has to wait, and the daemon would stand still meanwhile: ask at a socket of the runtime API (socat)."
 
@@ -86,28 +88,25 @@ def _say(text: object, end: str = "\n") -> None:
     print(printable_lines(str(text)), end=end)
 
 
-def _say_at_once(pieces: Iterable[str]) -> bool:
-    """Prints an answer as far as it can be had now; returns whether its command has ended.
+def _say_at_once(pieces: Iterable[str], context: Context) -> bool:
+    """Prints an answer as far as it can be had now; returns whether its command has ended, or ends by itself.
 
-    One that is busy goes on once, to say where its end is told: whoever asked again and again would keep what it
-    waits for from happening. So would one that others come before. What would follow new lines has shown those that
-    there are, and so has ended.
+    Whoever asked again and again for one that is busy would keep what it waits for from happening. So would one that
+    others come before. What would follow new lines has shown those that there are, and so has ended.
     """
     left: Any = iter(pieces)
-    busy = False
     for piece in left:
         if piece is QUEUED:
             with suppress(Refusal):
                 left.throw(Refusal(NO_WAIT))  # if it were closed, it would be done later
             return False
-        if piece is WAIT or (busy and piece is BUSY):
-            if hasattr(left, "close"):
-                left.close()
-            return piece is WAIT
-        if piece is BUSY:
-            busy = True
-        else:
-            _say(piece, end="")
+        if piece is WAIT or piece is BUSY:
+            goes_on = piece is BUSY and context.changing
+            left.close()
+            if goes_on:
+                _say(LOGGED, end="")
+            return goes_on or piece is WAIT
+        _say(piece, end="")
     return True
 
 
@@ -160,7 +159,7 @@ class Commands:
         for number, words in enumerate(commands, start=1):
             try:
                 answer = run(context, words)
-                over = _say_at_once([answer] if isinstance(answer, str) else answer)
+                over = _say_at_once([answer] if isinstance(answer, str) else answer, context)
             except Refusal as refusal:
                 _say(refusal)
                 continue
