@@ -4,7 +4,7 @@ question for each of its commands.
     client = world.client(case)              # who has said the command, of which nothing is done yet
     while client.step(): ...                 # one piece of work, of the answer or of what is under way
     client.said                              # what has come
-    case.holds(world.tell)                   # whether the order is in force in what serves
+    case.holds(View(world.service))          # whether the order is in force in what serves
 
 Servers and other clients of the proxy are sockets on the loopback interface.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from attrs import evolve, frozen
 
@@ -31,7 +31,7 @@ from reusedproxy.operators.logs.orders import Orderer
 from reusedproxy.operators.runtime import authorities, crt_lists, entries, events, maps, pools, servers, session, tables
 from reusedproxy.operators.runtime import sessions as shown_sessions
 from reusedproxy.operators.runtime.commands import COMMANDS, UNLISTED, run
-from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, Context, Refusal
+from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, NOBODY, Context, Refusal
 from reusedproxy.operators.runtime.session import GONE, OPEN, Session
 from reusedproxy.pool.kept import DRAINED
 from reusedproxy.rules import entries as rule_entries
@@ -64,7 +64,6 @@ WHO = Orderer("the test", "somebody")
 ORDER = f"Order {WHO}: "
 #: Turns of everything after which what has not ended hangs.
 MANY = 400
-Tell = Callable[[str], str]
 W = TypeVar("W", bound="World")
 
 
@@ -91,8 +90,7 @@ class View:
 
     @property
     def proxy(self) -> Proxy:
-        found: Any = self.context.proxy
-        return found
+        return cast(Proxy, self.context.proxy)
 
     def tell(self, line: str) -> str:
         try:
@@ -117,18 +115,17 @@ class View:
 class Client:
     """One session of the runtime API, whose client has sent a command."""
 
-    def __init__(self, world: World, text: str, *, interactive: bool = False) -> None:
+    def __init__(self, world: World, text: str) -> None:
         self.world = world
         self.wire = Wire()
         self.context = Context(world.service, ADMIN, 10.0, orderer=WHO)
-        self.context.interactive = interactive
         wire: Any = self.wire
         self.refused: list[str] = []
-        self.gone = False
+        #: Its first line has been looked at; it has ended.
+        self.begun = self.gone = False
         self.session = Session(self, wire, world.deadlines, self.context)
         self.wire.reads = 1 << 20
         self.wire.incoming = text.encode()
-        self.begun = False
 
     def session_gone(self, session: Session) -> None:
         self.gone = True
@@ -151,10 +148,6 @@ class Client:
         idle = ours._answer is None and not ours._commands and not self.wire.turns and not self.wire.incoming
         return self.session.state == GONE or (self.begun and self.session.state == OPEN and idle)
 
-    @property
-    def waits(self) -> bool:
-        return bool(self.session.__dict__.get("_waiting") if hasattr(self.session, "__dict__") else False)
-
     def step(self) -> bool:
         """Does a piece of its work, or lets some time pass where it waits. Returns False where nothing is left."""
         if self.is_done:
@@ -170,10 +163,28 @@ class Client:
 
     def run(self, most: int = MANY) -> bool:
         """Goes on to its end. Returns False if it does not come."""
-        for _ in range(most):
-            if not self.step():
-                return True
-        return False
+        return any(not self.step() for _ in range(most))
+
+    # What happens to it.
+
+    def stop_reading(self) -> None:
+        """Takes nothing more, for longer than a session may be idle."""
+        self.wire.stall()
+        for _ in range(150):
+            self.step()
+            self.world.turn(0.1)
+
+    def leave(self) -> None:
+        if not self.gone:
+            self.wire.reset()
+
+    def end_sending(self) -> None:
+        if not self.gone:
+            self.wire.eof()
+
+    def lose_its_line(self) -> None:
+        """As when a reload takes the socket out."""
+        self.session.end("its stats socket is gone")
 
 
 @contextmanager
@@ -220,8 +231,8 @@ class World(ServiceTestCase):
 
     def configure(self, servers: str = "s0 s1 s2 s3 s4", rows: int = 100, ring: str = "lines") -> str:
         said = "".join(
-            f" server {name} {LOOPBACK}:{self.port} weight 10 pool-record 64k pool-min-conn 1 agent-check agent-port {self.port} check"
-            f" inter 1h agent-inter 1h{' disabled' if name == 's4' else ''}\n"
+            f" server {name} {LOOPBACK}:{self.port} weight 10 pool-record 64k pool-min-conn 1 check inter 1h"
+            f" agent-check agent-port {self.port} agent-inter 1h{' disabled' if name == 's4' else ''}\n"
             for name in servers.split()
         )
         return self.text(
@@ -247,6 +258,54 @@ class World(ServiceTestCase):
         self.assertEqual(self.service.state, "stopped")
 
     # What happens.
+
+    def reload(self) -> None:
+        """Reads the file again, and lets so much time pass that nothing is left of the proxy before."""
+        self.service.reload()
+        self.end_reload()
+        self.pass_time(2.5)
+
+    def begin_reload(self) -> None:
+        self.service.reload()
+        self.turn()
+
+    def end_reload(self) -> None:
+        for _ in range(10 * MANY):
+            if not self.service.reloads.under_way:
+                return
+            self.turn()
+        self.fail("a reload hangs")
+
+    def read_other_file(self) -> None:
+        """In which some servers are others, a table is larger, and the ring has another name."""
+        self.configure("s0 s1 s5", rows=200, ring="other")
+        self.reload()
+
+    def delete_server(self) -> None:
+        """As another client orders it."""
+        self.tell("disable server b/s1")
+        self.pass_time(0.5)
+        for each in [each for each in self.ends.far if each not in (self.server, *self.clients)]:
+            self.ends.forget(each)  # type: ignore[arg-type]
+        self.pass_time(0.5)
+        self.tell("del server b/s1")
+        self.pass_time(2.5)
+
+    def give_other_orders(self, client: Client) -> None:
+        """Others change what the order is about; where they come behind it, it goes on meanwhile."""
+        files = (f"abort ssl cert {self.crt}", f"abort ssl ca-file {self.ca}", f"abort ssl crl-file {self.crl}")
+        for line in (f"clear map {self.map}", f"clear acl {self.acl}", "clear table t", *files):
+            other = Client(self, f"{line}\n")
+            other.context.orderer = NOBODY
+            for _ in range(MANY):
+                client.step()
+                if not other.step():
+                    break
+            else:
+                self.fail(f"{line} hangs")
+
+    def stop_process(self) -> None:
+        self.service.stopService()
 
     def turn(self, seconds: float = 0.002) -> None:
         """Lets a little time pass for everything but the clients of the runtime API."""
@@ -303,7 +362,6 @@ class World(ServiceTestCase):
 
     def _of_servers(self) -> Iterator[tuple[str, Case]]:
         place = f"{LOOPBACK}:{self.port}"
-        enabled = ("enable server b/new", "")
         yield "add server", Case(f"b/new {place}", holds=lambda view: view.line("new") is not None)
         yield "del server", Case("b/s4", holds=lambda view: view.line("s4") is None)
         yield (
@@ -351,7 +409,7 @@ class World(ServiceTestCase):
         yield "set maxconn global", Case("3", holds=lambda view: view.proxy.places.maxconn == 3)
         yield (
             "set rate-limit",
-            Case("sessions global 7", holds=lambda view: view.proxy.places.rates["maxsessrate"].limit == 7),
+            Case("sessions global 7", holds=lambda view: _most(view, "maxsessrate") == 7),
         )
         for words, attribute, value in (
             ("state drain", "admin", DRAIN),
@@ -473,12 +531,17 @@ class World(ServiceTestCase):
         yield "show events", Case("lines -w", endless=True)
 
 
+def _most(view: View, word: str) -> int:
+    rate = view.proxy.places.rates.get(word)
+    return 0 if rate is None else rate.limit
+
+
 def _has(what: str, attribute: str, value: object, view: View) -> bool:
     return bool(getattr(getattr(view, what)(), attribute) == value)
 
 
 def _pools(view: View) -> set[str]:
-    return {line.pool.order.state for name, line in view.proxy.lines.items() if name.startswith("b/")}
+    return {view.server(name).pool.order.state for name in ("s0", "s1") if view.line(name) is not None}
 
 
 def _shows(line: str, mark: str, view: View, absent: str = "", has: str = "") -> bool:

@@ -179,7 +179,16 @@ class Session:
             self._transport.abort(reason)
 
     def end(self, reason: str) -> None:
-        """Ends the session without another command; what is unsent goes out."""
+        """Ends the session without another command, and says what is not done; what is unsent goes out."""
+        undone = []
+        if self._answer is not None and self.context.changing:
+            undone.append("what was ordered goes on, and the log tells how it ends")
+        elif self._answer is not None:
+            undone.append("this answer is not whole")
+        if self._commands or self._in_payload or b"\n" in self._buffer:
+            undone.append("what was said and is not answered is not done")
+        if undone and self.state == OPEN:
+            self._transport.write(f"The session ends, as {reason}: {'; '.join(undone)}.\n\n".encode())
         self._end(reason)
 
     def _wake(self) -> None:

@@ -108,6 +108,7 @@ class _Order:
         #: Those by which it goes on when its client has left.
         self._poller: Poller | None = None
         self._context: Context | None = None
+        self._busy = False
 
     def pieces(self, context: Context) -> Iterator[str]:
         """Returns the answer piece by piece. When its client leaves, the rest of the order is done without him, one
@@ -119,27 +120,29 @@ class _Order:
                 piece = found
                 yield piece
         except GeneratorExit:
-            self._poller = poller
-            if piece is BUSY:
-                self._context, context.wake = context, self._wake
-            else:
-                self._wake()
+            self._poller, self._context, self._busy = poller, context, piece is BUSY
+            context.wake = self._wake
+            if not self._busy:
+                poller.line_up(self)
             raise
         finally:
             context.changing = False
 
     def take_turn(self) -> None:
         """Does the next piece of an order whose client has left; whoever is busy with it calls `_wake`."""
+        assert self._poller is not None
         try:
             piece = self._next()
         except Refusal:
             return
-        if piece is not None and piece is not BUSY:
-            self._wake()
+        self._busy = piece is BUSY
+        if piece is not None and not self._busy:
+            self._poller.line_up(self)
 
     def _wake(self) -> None:
-        assert self._poller is not None
-        self._poller.line_up(self)
+        if self._busy and self._poller is not None:
+            self._busy = False
+            self._poller.line_up(self)
 
     def _next(self) -> str | None:
         """Returns the next piece, None at the end. Raises Refusal."""
