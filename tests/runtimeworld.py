@@ -11,17 +11,23 @@ Servers and other clients of the proxy are sockets on the loopback interface.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 from attrs import evolve, frozen
 
 from reusedproxy.backends.server import DRAIN, MAINT, READY
 from reusedproxy.build.assembly import Proxy
+from reusedproxy.daemon.forgotten import as_told, back_again
+from reusedproxy.daemon.replacing.since import obey
+from reusedproxy.daemon.replacing.standing import stand
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net import slices
@@ -32,7 +38,7 @@ from reusedproxy.operators.runtime import authorities, crt_lists, entries, event
 from reusedproxy.operators.runtime import sessions as shown_sessions
 from reusedproxy.operators.runtime.commands import COMMANDS, UNLISTED, run
 from reusedproxy.operators.runtime.proxy import ADMIN, BUSY, NOBODY, Context, Refusal
-from reusedproxy.operators.runtime.session import GONE, OPEN, Session
+from reusedproxy.operators.runtime.session import GONE, Session
 from reusedproxy.pool.kept import DRAINED
 from reusedproxy.rules import entries as rule_entries
 from reusedproxy.rules import maps as rule_maps
@@ -64,6 +70,8 @@ WHO = Orderer("the test", "somebody")
 ORDER = f"Order {WHO}: "
 #: Turns of everything after which what has not ended hangs.
 MANY = 400
+#: The number of another process.
+PID = 4711
 W = TypeVar("W", bound="World")
 
 
@@ -80,6 +88,8 @@ class Case:
     rows: str = ""
     #: It ends only when its client says something, or leaves.
     endless: bool = False
+    #: What it changes goes to another process by a way of its own: tables, listeners.
+    shared: bool = False
 
 
 class View:
@@ -146,7 +156,7 @@ class Client:
         """Tells whether nothing is left to be done of what was said."""
         ours: Any = self.session
         idle = ours._answer is None and not ours._commands and not self.wire.turns and not self.wire.incoming
-        return self.session.state == GONE or (self.begun and self.session.state == OPEN and idle)
+        return self.session.state == GONE or (self.begun and idle)
 
     def step(self) -> bool:
         """Does a piece of its work, or lets some time pass where it waits. Returns False where nothing is left."""
@@ -200,6 +210,61 @@ def made(kind: type[W]) -> Iterator[W]:
             function(*arguments, **words)
 
 
+class Heir:
+    """Another process that takes the place of the service, as far as orders go to it: its side of the channel, and the
+    proxy that it has. `told` is what both logs tell of orders."""
+
+    def __init__(self, world: World) -> None:
+        """Gets the sockets, and what is ordered until then."""
+        self.world = world
+        self.told: list[str] = []
+        ours, self._theirs = socket.socketpair()
+        world.addCleanup(self._theirs.close)
+        self._theirs.setblocking(False)
+        self._read = b""
+        world.service._hand_over(ours)
+        said = self._wait_for("end")
+        self.service = ProxyService(world.reactor, [str(world.folder / "proxy.cfg")])
+        self.service._takeover = SimpleNamespace(  # type: ignore[assignment]
+            states=said["states"], standing=said["standing"], tables=(), take=lambda bind, at=None: None
+        )
+        proxy = self.service.assemble(bind=False)
+        self.told += [text for text, _ in stand(proxy, said["standing"])]
+        self._say({"needs": 1.0, "pid": PID, "orders": True})
+
+    def take_place(self) -> None:
+        """Accepts in place of the service."""
+        self._say({"ready": True})
+        self._obey(self._wait_for("ordered")["ordered"])
+        self._wait_for("go")
+        self._say({"taken": [], "pid": PID})
+        counts = self._wait_for("deleted")
+        self._obey(counts["ordered"])
+        proxy = cast(Proxy, self.service.proxy)
+        told = (*as_told(counts["forgotten"]), *back_again(counts["deleted"], proxy, counts["in_place"]))
+        self.told += [text for _, text, _ in told]
+
+    def _obey(self, said: object) -> None:
+        self.told += [text for _, text, _ in obey(cast(Proxy, self.service.proxy), said)]
+
+    def _say(self, said: dict[str, object]) -> None:
+        self._theirs.sendall(json.dumps(said).encode() + b"\n")
+        self.world.turn()
+
+    def _wait_for(self, word: str) -> dict[str, Any]:
+        """The next message with this word; others are not listened to."""
+        for _ in range(MANY):
+            while b"\n" in self._read:
+                line, _, self._read = self._read.partition(b"\n")
+                said: dict[str, Any] = json.loads(line)
+                if word in said:
+                    return said
+            self.world.turn()
+            with contextlib.suppress(BlockingIOError):
+                self._read += self._theirs.recv(1 << 16)
+        raise AssertionError(f"nothing is said of {word}")
+
+
 class World(ServiceTestCase):
     """The whole service on a clock."""
 
@@ -211,7 +276,6 @@ class World(ServiceTestCase):
         self.ends = Ends(self)
         self.server = self.ends.server()
         self.port = self.server.target.address[1]
-        self.folder.joinpath("certs").mkdir()
         self.crt = self.write("front.pem")
         self.other = self.write("other.pem")
         self.ca = str(self.authority.write(self.folder / "ca.pem"))
@@ -399,6 +463,7 @@ class World(ServiceTestCase):
                     "f",
                     before=(("disable frontend f", ""),) if makes else (),
                     holds=lambda view, makes=makes: view.frontend("f").disabled is not makes,  # type: ignore[misc]
+                    shared=makes,
                 ),
             )
         yield "shutdown frontend", Case("g", holds=lambda view: bool(view.frontend("g").shut))
@@ -472,13 +537,19 @@ class World(ServiceTestCase):
         yield "add map", Case(self.map, payload=many, holds=partial(_shows, f"show map {self.map}", "/n8 n"))
         yield "set map", Case(f"{self.map} /3 other", holds=partial(_shows, f"show map {self.map}", "/3 other"))
         filled = tuple((f"set table t key /k{number} data.gpc0 {number}", "") for number in range(9))
-        yield "clear table", Case("t", before=filled, holds=partial(_shows, "show table t", "used:0"))
+        yield "clear table", Case("t", before=filled, holds=partial(_shows, "show table t", "used:0"), shared=True)
         yield (
             "clear table",
-            Case("t data.gpc0 gt 3", before=filled, holds=partial(_shows, "show table t", "used:4")),
+            Case("t data.gpc0 gt 3", before=filled, shared=True, holds=partial(_shows, "show table t", "used:4")),
         )
-        yield "clear table", Case("t key /k3", before=filled, holds=partial(_shows, "show table t", "", absent="/k3"))
-        yield "set table", Case("t key /new data.gpc0 3", holds=partial(_shows, "show table t", "key=/new"))
+        yield (
+            "clear table",
+            Case("t key /k3", before=filled, shared=True, holds=partial(_shows, "show table t", "", absent="/k3")),
+        )
+        yield (
+            "set table",
+            Case("t key /new data.gpc0 3", shared=True, holds=partial(_shows, "show table t", "key=/new")),
+        )
         yield "show table", Case("", rows=r"table: (\w+)")
         yield "show table", Case("t", before=filled, rows=r"key=(\S+)")
         yield "set var", Case("proc.v str(new)", holds=partial(_shows, "get var proc.v", "<new>"))

@@ -8,17 +8,18 @@ that is there from its beginning to its end, once. Nobody's session hangs, and n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.runtimeworld import EVERY, MANY, ORDER, Case, Client, View, World, made
+from tests.runtimeworld import EVERY, MANY, ORDER, Case, Client, Heir, View, World, made
 
 #: What an interruption does; a client is whom it happens to.
 Happens = Callable[[World, Client], object]
 #: Words by which the log tells that something is not in force any more.
-TOLD = ("is forgotten", "is back", "is gone", "the one of the file again")
+TOLD = ("is forgotten", "is back", "is gone", "the one of the file again", "does not know of it")
 #: It was done in part, as HAProxy does it, which the log tells.
 IN_PART = "(refused, perhaps after a part of it)"
 #: The steps of an order that is done at once: its line is read, it is done, its answer is given.
@@ -43,8 +44,8 @@ class InteractionTestCase(SynchronousTestCase):
             self.assertEqual(self.flushLoggedErrors(), [])
 
     def positions(self, steps: int) -> Iterable[int]:
-        """The steps after which something happens: the first, and some of the others."""
-        return (1, 3) if steps < AT_ONCE else sorted({1, 2, 3, steps // 2, steps - 3})
+        """The steps after which something happens: of an order that takes several, some of them."""
+        return (BEGUN,) if steps < AT_ONCE else sorted({BEGUN, BEGUN + 1, steps // 2, steps - 3})
 
     def orders(self) -> list[tuple[str, int, int]]:
         """Those that change something, with each position."""
@@ -52,17 +53,18 @@ class InteractionTestCase(SynchronousTestCase):
             changing = {(name, at) for name, each in world.cases().items() for at, one in enumerate(each) if one.holds}
         return [(*key, at) for key, steps in self.steps.items() if key in changing for at in self.positions(steps)]
 
-    def interrupt(self, happens: Happens, *, least: int = 0, served: bool = True) -> None:
-        """Plays all orders with more than `least` steps; `served`: by the process that is asked afterwards."""
+    def interrupt(self, happens: Happens, *, least: int = 0, undone: bool = False) -> None:
+        """Plays all orders with at least so many steps; `undone`: others may have undone them."""
         wrong = []
         for name, number, at in self.orders():
             if self.steps[name, number] >= least:
                 with made(World) as world:
                     case = world.cases()[name][number]
-                    wrong += [f"{case.line}, after step {at}: {each}" for each in self.play(world, case, at, happens)]
+                    found = self.play(world, case, at, happens, undone)
+                    wrong += [f"{case.line}, after step {at}: {each}" for each in found]
         self.assertEqual(wrong, [])
 
-    def play(self, world: World, case: Case, at: int, happens: Happens) -> list[str]:
+    def play(self, world: World, case: Case, at: int, happens: Happens, undone: bool) -> list[str]:
         """Plays one; returns what is wrong."""
         assert case.holds is not None
         client = world.client(case)
@@ -70,14 +72,21 @@ class InteractionTestCase(SynchronousTestCase):
         for _ in range(at):
             client.step()
         ended = client.gone
-        happens(world, client)
+        heir = happens(world, client)
         has_left = not ended and client.gone and client.wire.end is None
         begun = at > BEGUN + case.payload.count("\n") + (2 if case.payload else 0)
+        if isinstance(heir, Heir) and world.service.state == "running":
+            client.run()
+            heir.take_place()
         wrong = self.ended(world, client, case)
-        said = [text for _, text in world.announced]
+        world.pass_time(1.5)
+        others = [*heir.told] if isinstance(heir, Heir) else []
+        said = [text for _, text in world.announced] + others
         lines = [each for each in said if each.startswith(ORDER)]
-        told = any(word in each for each in said for word in TOLD)
-        in_force = case.holds(View(world.service))
+        told = undone or any(word in each for each in said for word in TOLD)
+        in_force = case.holds(View(heir.service if isinstance(heir, Heir) else world.service)) or (
+            case.shared and isinstance(heir, Heir)
+        )
         if len(lines) > 1:
             wrong.append(f"the log tells it {len(lines)} times")
         if lines and "(refused" not in lines[0]:
@@ -94,7 +103,6 @@ class InteractionTestCase(SynchronousTestCase):
             wrong.append("it hangs")
         if world.service.state == "running":
             world.end_reload()
-        world.pass_time(1.5)
         if client.refused or "Internal error" in client.said:
             wrong.append(f"it fails: {client.refused}")
         wrong += [each.getErrorMessage() for each in self.flushLoggedErrors()]
@@ -131,3 +139,93 @@ class OrderTests(InteractionTestCase):
 
     def test_a_client_whose_socket_a_reload_takes_out(self) -> None:
         self.interrupt(lambda world, client: client.lose_its_line(), least=AT_ONCE)
+
+    def test_other_clients_orders_about_the_same(self) -> None:
+        self.interrupt(lambda world, client: world.give_other_orders(client), least=AT_ONCE, undone=True)
+
+    def test_another_process_that_takes_the_place(self) -> None:
+        def happens(world: World, client: Client) -> Heir | None:
+            heir = self.coming(world, client)
+            if heir is not None:
+                heir.take_place()
+            return heir
+
+        self.interrupt(happens, least=AT_ONCE)
+
+    def test_another_process_that_is_about_to_take_the_place(self) -> None:
+        self.interrupt(self.coming)
+
+    def coming(self, world: World, client: Client) -> Heir | None:
+        """A process that has the sockets; None: there can be none now."""
+        return None if world.service.why_not_handed_over else Heir(world)
+
+    def test_the_end_of_the_daemon(self) -> None:
+        self.interrupt(lambda world, client: world.stop_process(), least=AT_ONCE)
+
+
+class AnswerTests(InteractionTestCase):
+    """Answers that show something, all of them at once."""
+
+    def list_all(self, happens: Happens, *, once: bool = True) -> None:
+        """Has it happen `once`, or to each client."""
+        wrong = []
+        for at in (1, 2, 3, 4, 5, 7, 9, 12):
+            with made(World) as world:
+                cases = [each for some in world.cases().values() for each in some if each.holds is None]
+                clients = [(each, world.client(each)) for each in cases]
+                before = [self.rows(each, world.tell(each.line)) for each in cases]
+                for _, client in clients:
+                    for _ in range(at):
+                        client.step()
+                for _, client in clients[: 1 if once else None]:
+                    happens(world, client)
+                for _ in range(4 * MANY):
+                    if not [client for _, client in clients if client.step()]:
+                        break
+                for (case, client), rows in zip(clients, before, strict=True):
+                    what = f"{case.line}, after step {at}"
+                    wrong += [f"{what}: {each}" for each in self.ended(world, client, case)]
+                    shown = self.rows(case, client.said)
+                    left = [each for each in rows if each in self.rows(case, world.tell(case.line))]
+                    if once and (len(shown) != len({*shown}) or not {*left} <= {*shown}):
+                        wrong.append(f"{what}: {shown} are shown, of {left}")
+        self.assertEqual(wrong, [])
+
+    def rows(self, case: Case, answer: str) -> list[str]:
+        return re.findall(case.rows, answer, re.M) if case.rows else []
+
+    def test_a_reload(self) -> None:
+        self.list_all(lambda world, client: world.reload())
+
+    def test_a_reload_that_goes_on_meanwhile(self) -> None:
+        self.list_all(lambda world, client: world.begin_reload())
+
+    def test_a_reload_with_another_file(self) -> None:
+        self.list_all(lambda world, client: world.read_other_file())
+
+    def test_another_client_deletes_a_server(self) -> None:
+        self.list_all(lambda world, client: world.delete_server())
+
+    def test_other_clients_orders(self) -> None:
+        self.list_all(lambda world, client: world.give_other_orders(client))
+
+    def test_clients_that_leave(self) -> None:
+        self.list_all(lambda world, client: client.leave(), once=False)
+
+    def test_clients_that_read_no_more(self) -> None:
+        self.list_all(lambda world, client: client.wire.stall(), once=False)
+
+    def test_clients_that_say_no_more(self) -> None:
+        self.list_all(lambda world, client: client.end_sending(), once=False)
+
+    def test_clients_whose_socket_a_reload_takes_out(self) -> None:
+        self.list_all(lambda world, client: client.lose_its_line(), once=False)
+
+    def test_who_follows_a_ring_that_a_reload_leaves_out_is_told(self) -> None:
+        with made(World) as world:
+            client = Client(world, "show events lines -w\n")
+            client.run()
+            self.assertFalse(client.gone)
+            world.read_other_file()
+            self.assertTrue(client.run())
+            self.assertIn("A reload has left this ring out", client.said)
