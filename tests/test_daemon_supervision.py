@@ -412,6 +412,7 @@ class AskTests(SynchronousTestCase):
     def test_words_behind_another_program_s_own_are_not_the_daemon(self) -> None:
         proc = temporary_directory(self) / "proc"
         (proc / "7").mkdir(parents=True)
+        self.patch(sys, "argv", ["/opt/own-twistd"])
         daemon = "/usr/bin/python3 /usr/bin/twistd --pidfile=/run/a.pid reusedproxy --config /etc/a.cfg"
         for words, ours in (
             (daemon, True),
@@ -419,7 +420,8 @@ class AskTests(SynchronousTestCase):
             ("/usr/bin/twistd -n reusedproxy", True),
             ("python -m twisted reusedproxy --config x", True),
             ("/opt/pypy3 /opt/twist reusedproxy", True),
-            (f"python {sys.argv[0]} --pidfile=a reusedproxy", True),
+            ("python /usr/bin/own-twistd --pidfile=a reusedproxy", True),
+            ("python /usr/bin/other-twistd --pidfile=a reusedproxy", False),
             ("/opt/r/bin/python /opt/r/bin/reusedproxy doctor --config x", False),
             ("python /usr/bin/twistd web", False),
             (f"strace -f {daemon}", False),

@@ -27,7 +27,7 @@ def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
     name = os.path.basename(words.pop(0))
     if b"python" in name or name.startswith(b"pypy"):
         name = _script(words)
-    if name not in _PROGRAMS and name != os.fsencode(os.path.basename(sys.argv[0])):
+    if not name or (name not in _PROGRAMS and name != os.fsencode(os.path.basename(sys.argv[0]))):
         return False
     ours = words[:1] != [b"doctor"] if name == b"reusedproxy" else b"reusedproxy" in words
     return ours and _numbers(pid, proc) == _numbers("self", proc)
