@@ -89,7 +89,7 @@ class Routing:
         self._partners = [each.partners for each in self.routes.values() if each.partners is not None]
         #: Whether a request may have to wait for a password to be checked.
         self._hashes = bool(hashing)
-        self._verified = [verified.get(stage, ()) for stage in range(LAST)]
+        self._verified = [verified.get(stage, ()) for stage in range(LAST)] if hashing else None
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = (
@@ -164,7 +164,7 @@ class Routing:
                     if self._runs:
                         exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
                     exchange.own_rules = self.own_rules
-                    if verified[BEGIN]:
+                    if verified is not None:
                         exchange.verify(verified[BEGIN])
                     if self._partners:
                         spell(exchange, self._partners)
@@ -186,7 +186,7 @@ class Routing:
                     stage = MONITOR
                 if stage == MONITOR:
                     if frontend.monitor is not None:
-                        if verified[MONITOR]:
+                        if verified is not None:
                             exchange.verify(verified[MONITOR])
                         if frontend.monitor(exchange, body, ended):
                             return
@@ -203,7 +203,7 @@ class Routing:
                     stage = PAGES
                 if stage == PAGES:
                     if frontend.pages:
-                        if verified[PAGES]:
+                        if verified is not None:
                             exchange.verify(verified[PAGES])
                         if shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
                             return
@@ -215,7 +215,7 @@ class Routing:
                 if exchange.led_to is not None:
                     route = exchange.led_to
                 elif self.choices:
-                    if verified[CHOICE]:
+                    if verified is not None:
                         exchange.verify(verified[CHOICE])
                     default = frontend.default_route
                     route = backend_to_use(
@@ -232,14 +232,15 @@ class Routing:
             own = route.rule_set
             if stage == PERSIST:
                 if route.persist_rules:
-                    if verified[PERSIST]:
+                    if verified is not None:
                         exchange.verify(verified[PERSIST])
                     if self._fails_to_persist(exchange, route):
                         return
                 exchange.own_rules = self._backends_own_rules[route.backend.name]
                 if route.partners is not None:
                     spell(exchange, (route.partners,))
-                exchange.counted, exchange.tracked_before = (), exchange.counters
+                if own is not None and own.content:
+                    exchange.counted, exchange.tracked_before = (), exchange.counters
                 stage, at = BACK_CONTENT, 0
             if stage == BACK_CONTENT:
                 if own is not None and own.content:
@@ -263,7 +264,7 @@ class Routing:
                 stage = BACK_PAGES
             if stage == BACK_PAGES:
                 if route.pages:
-                    if verified[BACK_PAGES]:
+                    if verified is not None:
                         exchange.verify(verified[BACK_PAGES])
                     if shows_page(route.pages, exchange, body, ended, self._note_cookie):
                         return
@@ -278,12 +279,12 @@ class Routing:
                 stage = SERVER
             if stage == SERVER:
                 if route.server_rules:
-                    if verified[SERVER]:
+                    if verified is not None:
                         exchange.verify(verified[SERVER])
                     if self._fails_to_use_server(exchange, route):
                         return
                 stage = LAST
-            if verified[BEGIN]:
+            if verified is not None:
                 exchange.verify(verified[BEGIN])
         except Unverified as unverified:
             at = unverified.at if stage in _OF_STEPS else 0
