@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, BinaryIO, Protocol
 
 from attrs import evolve
-from cryptography.x509 import Certificate, load_pem_x509_certificates
+from cryptography.x509 import Certificate
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -31,10 +31,10 @@ from reusedproxy.measures.list_fetches import CHANGED, FAILED, UNCHANGED, ListFe
 from reusedproxy.net.files import open_bounded
 from reusedproxy.net.slices import in_slices
 from reusedproxy.net.tls.crl_files import LARGEST_REVOCATIONS
+from reusedproxy.net.tls.files import certificates_in
 from reusedproxy.net.tls.revocations import List, ListRefused
 from reusedproxy.net.tls.revoked import SMALL, RevokedLists
 from reusedproxy.net.tls.trusts import Trusts
-from reusedproxy.net.tls.words import UNREADABLE
 
 #: Seconds until the next try after a first failure, and at most; each failure doubles them.
 AFTER_FAILURE = 60.0
@@ -267,10 +267,6 @@ def _opened(path: str) -> BinaryIO | None:
 
 def _authorities(trusts: Trusts, ca_files: Iterable[str]) -> list[Certificate]:
     """Returns the CAs of these files, as they were read last."""
-    found = []
-    for content in [content for path in ca_files for content in trusts.authorities.get(path, ())]:
-        try:
-            found += load_pem_x509_certificates(content)
-        except UNREADABLE:
-            continue  # cryptography is stricter than OpenSSL: a list of this CA is refused, and says whose it is
-    return found
+    # Where cryptography is stricter than OpenSSL, a list of a CA is refused, and says whose it is.
+    read = (content for path in ca_files for content in trusts.authorities.get(path, ()))
+    return [each for content in read for each in certificates_in(content)]

@@ -19,7 +19,7 @@ from OpenSSL import crypto
 from reusedproxy.net.files import MEBIBYTE, open_bounded
 from reusedproxy.net.slices import Steps
 from reusedproxy.net.threads import Worker
-from reusedproxy.net.tls.crl import Span
+from reusedproxy.net.tls.crl import BEGINS, Span
 from reusedproxy.net.tls.files import TLSConfigurationError, blocks_in, content_of, naming
 from reusedproxy.net.tls.revoked import SMALL, ListUnreadable, RevokedLists, read_lists
 
@@ -28,6 +28,10 @@ LARGEST_REVOCATIONS = 128 * MEBIBYTE
 
 #: What OpenSSL takes for a certificate.
 _CERTIFICATE = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[^-]*-----END \1-----")
+
+#: The word in the line before a list, and the beginning of that line which all blocks have in common; as many bytes of
+#: a line as are looked at on either side.
+_WORD, _BARE, _NEAR = b"BEGIN", b"-----BEGIN ", 80
 
 #: The name of a file of lists, and what is revoked by it; None: it has not been fetched yet.
 Revoked = tuple[str, "RevokedLists | None"]
@@ -147,7 +151,23 @@ def revoked_in(what: str, content: bytes, digest: bytes | None = None, worker: W
         raise TLSConfigurationError(f"{what}: cannot be decoded") from None
     if not found.spans:
         raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
+    if _passes_over_one(content):
+        text = "a line in it nearly says -----BEGIN X509 CRL-----, and the list behind it would be passed over"
+        raise TLSConfigurationError(f"{what}: {text}")
     return found
+
+
+def _passes_over_one(content: bytes) -> bool:
+    """Tells whether a line is meant to be the one before a list, and is not: OpenSSL passes over what is behind it."""
+    at = content.find(_WORD)
+    while at >= 0:
+        start = content.rfind(b"\n", 0, at) + 1 if at else 0
+        line = content[max(start, at - _NEAR) : at + _NEAR].split(b"\n")[0].strip()
+        cut_off = len(line) > len(_BARE) and BEGINS.startswith(line) and line != BEGINS
+        if BEGINS not in line and line.startswith(b"---") and (cut_off or b"CRL" in line.upper()):
+            return True
+        at = content.find(_WORD, at + len(_WORD))
+    return False
 
 
 def _demand_certificates(what: str, content: bytes) -> None:

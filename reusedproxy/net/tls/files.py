@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from binascii import a2b_base64
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -22,11 +23,12 @@ from cryptography.x509 import (
     DuplicateExtension,
     InvalidVersion,
     UnsupportedGeneralNameType,
-    load_pem_x509_certificates,
+    load_der_x509_certificate,
 )
 from OpenSSL import SSL
 
 from reusedproxy.net.files import MEBIBYTE, held_in_memory, read_file, why_unread
+from reusedproxy.net.tls.der import elements
 from reusedproxy.net.tls.tokens import TOKEN_KEY, KeyNotInToken, use_token_key
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of
@@ -49,6 +51,11 @@ _BEGINS, _ENDS = b"-----BEGIN ", b"-----END "
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 #]+)-----")
 #: The lines around a block, as OpenSSL knows them.
 _AROUND = re.compile(rb"-----(BEGIN|END) ([^\r\n]*)-----[ \t\r]*(?:\n|\Z)")
+#: The line before a certificate, by any of the names that OpenSSL knows.
+_OF_CERTIFICATE = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[ \t\r]*\n")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
+#: A byte order mark in UTF-8.
+_MARK = b"\xef\xbb\xbf"
 #: What is a block's name, and no secret.
 _NAME = re.compile(rb"[A-Z0-9 .#]{0,40}\Z")
 
@@ -226,10 +233,12 @@ def pem_blocks(content: bytes) -> list[bytes]:
 
 
 def _lines(content: bytes, words: bytes) -> Iterator[int]:
-    """Returns where the lines are that begin with these words."""
+    """Returns where the lines are that begin with these words. As OpenSSL does, it passes over a byte order mark, which
+    is there where files were joined."""
     at = content.find(words)
     while at >= 0:
-        if at == 0 or content[at - 1] == 0x0A:
+        start = at - len(_MARK) if content.startswith(_MARK, max(0, at - len(_MARK))) else at
+        if start == 0 or content[start - 1] == 0x0A:
             yield at
         at = content.find(words, at + len(words))
 
@@ -254,7 +263,7 @@ def blocks_in(what: str, content: bytes) -> list[bytes]:
     Raises TLSConfigurationError if there is none or a block is cut off; `what` begins the message.
     """
     blocks = pem_blocks(content)
-    if content.startswith(b"\xef\xbb\xbf"):
+    if content.startswith(_MARK):
         raise TLSConfigurationError(f"{what}: begins with a byte order mark (UTF-8), as no PEM file does")
     if len(blocks) > sum(1 for _ in _lines(content, _ENDS)):
         raise TLSConfigurationError(f"{what}: is cut off: a line -----BEGIN has no -----END")
@@ -281,7 +290,7 @@ def readable_certificates_in(what: str, content: bytes) -> list[Certificate]:
     Raises TLSConfigurationError; `what` begins the message.
     """
     try:
-        return _read(load_pem_x509_certificates(content))
+        return _read(_decoded(content))
     except (ValueError, InvalidVersion) as error:
         raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
 
@@ -310,9 +319,35 @@ def certificates_of(path: str) -> list[Certificate]:
 def certificates_in(content: bytes) -> list[Certificate]:
     """Returns the certificates in PEM; none if cryptography is stricter than OpenSSL, which has accepted them."""
     try:
-        return _read(load_pem_x509_certificates(content))
+        return _read(_decoded(content))
     except (ValueError, InvalidVersion):
         return []
+
+
+def _decoded(content: bytes) -> list[Certificate]:
+    """Returns the certificates in PEM, at least one. Raises ValueError.
+
+    Like OpenSSL, and unlike cryptography's own reader, it passes over blocks of any other label, be it empty, and takes
+    the older labels and those that say what they are trusted for (openssl-verification-options(1)).
+    """
+    found, end = [], 0
+    for start in _lines(content, _BEGINS):
+        begins = _OF_CERTIFICATE.match(content, start)
+        if start < end or begins is None:
+            continue
+        end = content.find(_ENDS + begins[1] + b"-----", begins.end())
+        if end < 0:
+            raise ValueError("a certificate is cut off")
+        text = content[begins.end() : end].translate(None, b" \t\r\n")
+        if _BASE64.match(text) is None:
+            raise ValueError("a block of one is encrypted, or not in base64")
+        der = a2b_base64(text)
+        # Behind one that says what it is trusted for stands just that.
+        first = next(elements(der), None)
+        found.append(load_der_x509_certificate(der if first is None else der[: first.end]))
+    if not found:
+        raise ValueError("there is none in it")
+    return found
 
 
 def content_of(what: str, path: str, most: int) -> bytes:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from reusedproxy.net.tls.files import TLSConfigurationError, certificate_in_place_of
+from reusedproxy.net.tls.files import TLSConfigurationError, certificate_in_place_of, certificates_in
 from reusedproxy.net.tls.in_memory import CertificateInMemory, FilesInMemory
 from reusedproxy.operators.runtime.authorities import described, one_line, unescaped
 from reusedproxy.operators.runtime.proxy import Context, Refusal, Transaction
@@ -73,7 +73,7 @@ class _Certificates(Kind[CertificateInMemory]):
         content = transaction.content
         if not content.content or not content.key:
             raise Refusal("The transaction must contain at least a certificate and a private key!")
-        if not _belongs(content.key, _certificates(content.content)[0]):
+        if not _belongs(content.key, certificates_in(content.content)[0]):
             raise Refusal(f"inconsistencies between private key and certificate loaded '{transaction.name}'.")
 
 
@@ -96,20 +96,13 @@ def show_ssl_cert(context: Context, words: Sequence[str]) -> Iterator[str]:
     else:
         raise Refusal("Can't display the certificate: Not found or the certificate is a bundle!")
     yield f"Filename: {'*' if is_set else ''}{name}\nStatus: {status}\n"
-    shown = _certificates(content.content)
+    shown = certificates_in(content.content)
     if not shown:
         return
     yield described(shown[0])
     for each in shown[1:]:
         yield f"Chain Subject: {one_line(each.subject)}\nChain Issuer: {one_line(each.issuer)}\n"
     yield "OCSP Response Key: \n"
-
-
-def _certificates(content: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(content)
-    except ValueError:
-        return []
 
 
 def _key_in(content: bytes) -> bytes | None:
