@@ -9,7 +9,7 @@ that is there from its beginning to its end, once. Nobody's session hangs, and n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -43,20 +43,21 @@ class InteractionTestCase(SynchronousTestCase):
                     self.steps[name, number] = sum(1 for _ in range(MANY) if client.step())
             self.assertEqual(self.flushLoggedErrors(), [])
 
-    def positions(self, steps: int) -> Iterable[int]:
-        """The steps after which something happens: of an order that takes several, some of them."""
-        return (BEGUN,) if steps < AT_ONCE else sorted({BEGUN, BEGUN + 1, steps // 2, steps - 3})
-
-    def orders(self) -> list[tuple[str, int, int]]:
-        """Those that change something, with each position."""
+    def orders(self, *, before: bool) -> list[tuple[str, int, int]]:
+        """Those that change something, with the steps after which something happens: of an order that is done at once
+        that is `before` it or afterwards, of others some of their pieces."""
         with made(World) as world:
             changing = {(name, at) for name, each in world.cases().items() for at, one in enumerate(each) if one.holds}
-        return [(*key, at) for key, steps in self.steps.items() if key in changing for at in self.positions(steps)]
+        played: list[tuple[str, int, int]] = []
+        for key, steps in self.steps.items():
+            some = {BEGUN, BEGUN + 1, steps // 2, steps - 3} if steps >= AT_ONCE else {BEGUN - before}
+            played += ((*key, at) for at in sorted(some) if key in changing)
+        return played
 
-    def interrupt(self, happens: Happens, *, least: int = 0, undone: bool = False) -> None:
+    def interrupt(self, happens: Happens, *, before: bool = False, least: int = 0, undone: bool = False) -> None:
         """Plays all orders with at least so many steps; `undone`: others may have undone them."""
         wrong = []
-        for name, number, at in self.orders():
+        for name, number, at in self.orders(before=before):
             if self.steps[name, number] >= least:
                 with made(World) as world:
                     case = world.cases()[name][number]
@@ -120,7 +121,7 @@ class OrderTests(InteractionTestCase):
         self.interrupt(lambda world, client: world.reload())
 
     def test_a_reload_that_goes_on_meanwhile(self) -> None:
-        self.interrupt(lambda world, client: world.begin_reload())
+        self.interrupt(lambda world, client: world.begin_reload(), before=True)
 
     def test_a_reload_with_another_file(self) -> None:
         self.interrupt(lambda world, client: world.read_other_file(), least=AT_ONCE)
@@ -153,7 +154,7 @@ class OrderTests(InteractionTestCase):
         self.interrupt(happens, least=AT_ONCE)
 
     def test_another_process_that_is_about_to_take_the_place(self) -> None:
-        self.interrupt(self.coming)
+        self.interrupt(self.coming, before=True)
 
     def coming(self, world: World, client: Client) -> Heir | None:
         """A process that has the sockets; None: there can be none now."""
