@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from unittest import TestCase
 
+from reusedproxy.operators.runtime.commands import COMMANDS, UNLISTED
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
@@ -412,6 +413,19 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
             ):
                 ours, theirs = (ask(each / f"{name}.sock", text) for each in (self.ours, self.theirs))
                 self.assertEqual(ours, theirs, (name, text))
+
+    def test_nobody_may_more_than_in_haproxy(self) -> None:
+        """Of all commands, those that HAProxy refuses at a level are refused at it here."""
+        refused = []
+        for name in ("user", "operator"):
+            for words in (" ".join(each.words) for each in (*COMMANDS, *UNLISTED)):
+                if words not in ("prompt", "quit", "help"):
+                    ours, theirs = (ask(each / f"{name}.sock", words) for each in (self.ours, self.theirs))
+                    if theirs.startswith("Permission denied"):
+                        refused.append(words)
+                        self.assertEqual(ours, "Permission denied\n\n", (name, words))
+        self.assertIn("show sess", refused)
+        self.assertIn("set weight", refused)
 
     def test_servers_are_shown_alike(self) -> None:
         """But for the numbers of sections, of which HAProxy's first is that of the sockets, and seconds."""
