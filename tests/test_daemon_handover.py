@@ -839,6 +839,20 @@ class StopTests(ServiceTestCase):
         self.hand_over()
         self.assertEqual(self.hand_over().recv(1000), b"a new process is about to get them\n")
 
+    def test_without_a_descriptor_to_give_it_is_refused_and_told(self) -> None:
+        """And nothing waits for it: a reload is done."""
+        self.begin()
+        with mock.patch.object(handover.os, "dup", side_effect=OSError(24, "Too many open files")):
+            theirs = self.hand_over()
+        self.assertIn(b'"given up": "no descriptor is left', theirs.recv(1000))
+        self.assertIn(
+            "does not take the place of this one: no descriptor is left to give it sockets (Too many", self.said[-1]
+        )
+        self.assertFalse(self.service._successor.is_coming)
+        self.service.reload()
+        self.reactor.pump([0.01] * 100)
+        self.assertIn("configuration reloaded: 1 of 1 pools kept as they are", self.said)
+
     def test_the_process_is_named_when_it_has_said_its_number(self) -> None:
         """What connects is not yet the daemon, if that goes into the background."""
         self.begin()

@@ -709,6 +709,14 @@ class SessionTests(RuntimeTestCase):
             self.context.exposes = True
         self.assertFalse(self.context.takes_over)
 
+    def test_a_connection_of_which_there_can_be_no_second_descriptor_is_told_so(self) -> None:
+        self.context.exposes = True
+        self.service.state = "running"
+        self.wire.socket = SimpleNamespace(fileno=lambda: -1)  # type: ignore[attr-defined]
+        said = self.tell("hand over\n")
+        self.assertIn("The sockets cannot be handed over: Bad file descriptor.\n", said)
+        self.assertEqual(self.wire.end, ("close", "no descriptor"))
+
     def test_whose_sockets_are_not_handed_over_now_is_told_why_and_goes_on(self) -> None:
         self.context.exposes = True
         self.assertEqual(self.tell("prompt\n"), "\n> ")

@@ -101,7 +101,14 @@ class Handover:
             if listener.shut:
                 said["suspended"] = True
             # A descriptor of our own: a reload may close the listener's meanwhile.
-            self._channel.send(said, descriptor=os.dup(listener.socket.fileno()))
+            try:
+                descriptor = os.dup(listener.socket.fileno())
+            except OSError as error:
+                self._refuse(
+                    f"no descriptor is left to give it sockets ({error.strerror}): raise the limit (ulimit -n)"
+                )
+                return
+            self._channel.send(said, descriptor=descriptor)
         tables = described(self._tables.values())
         said = {"end": os.getpid(), "states": states, "tables": tables, "standing": standing, "waits": PATIENCE}
         self._channel.send({**said, "orders": True, "since": True})
@@ -190,7 +197,9 @@ class Handover:
     def _give_up(self) -> None:
         """Goes on by itself: the other process says nothing."""
         self._silent = None
-        why = f"it was silent for {PATIENCE + self._needs:g} s"
+        self._refuse(f"it was silent for {PATIENCE + self._needs:g} s")
+
+    def _refuse(self, why: str) -> None:
         self._channel.send({"given up": why})
         self._lost(why)
 

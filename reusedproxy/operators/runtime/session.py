@@ -270,7 +270,12 @@ class Session:
 
     def _hand_over(self) -> None:
         """Leaves the connection to who hands over the sockets of this process."""
-        channel = socket(fileno=os.dup(self._transport.socket.fileno()))
+        self.context.takes_over = False
+        try:
+            channel = socket(fileno=os.dup(self._transport.socket.fileno()))
+        except OSError as error:
+            self._refuse(f"The sockets cannot be handed over: {error.strerror}.", "no descriptor")
+            return
         self.state = ENDING
         self._transport.pause_reading()  # or the poller would go on watching what the other descriptor keeps open
         self._transport.abort("handed over")
