@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -221,6 +222,21 @@ class AnswerTests(InteractionTestCase):
 
     def test_clients_whose_socket_a_reload_takes_out(self) -> None:
         self.list_all(lambda world, client: client.lose_its_line(), once=False)
+
+    def test_what_a_reload_has_taken_out_is_not_found_any_more(self) -> None:
+        """Whoever had asked for it before that asks again."""
+        for kind, at in ((kind, at) for kind in ("acl", "map") for at in range(1, 12)):
+            with made(World) as world:
+                path = {"acl": world.acl, "map": world.map}[kind]
+                client = Client(world, f"get {kind} {path} /3\n")
+                for _ in range(at):
+                    client.step()
+                found = '="/3"' in client.said
+                Path(path).write_text("/4 4\n")
+                world.reload()
+                self.assertTrue(client.run())
+                self.assertEqual('="/3"' in client.said, found, (kind, at))
+                self.assertTrue(found or "ask again" in client.said or "=no" in client.said, client.said)
 
     def test_who_follows_a_ring_that_a_reload_leaves_out_is_told(self) -> None:
         with made(World) as world:

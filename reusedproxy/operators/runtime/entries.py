@@ -116,18 +116,17 @@ def in_turn(each: Contents, among: Callable[[], Mapping[str, Contents]], order: 
     try:
         while orders[0] is not own or each.is_being_prepared:
             yield QUEUED
-        _is_named(each, among())
+        demand_named(each, among(), "what was ordered is not in there")
         yield from order
-        _is_named(each, among())
+        demand_named(each, among(), "what was ordered is not in there")
     finally:
         orders.remove(own)
 
 
-def _is_named(each: Contents, among: Mapping[str, Contents]) -> None:
+def demand_named(each: Contents, among: Mapping[str, Contents], so: str) -> None:
+    """Raises Refusal, that says `so`, where a reload has read a map or list again that was worked on."""
     if not any(found is each for found in among.values()):
-        raise Refusal(
-            "A reload has put it back to its file meanwhile, or left it out: what was ordered is not in there."
-        )
+        raise Refusal(f"A reload has put it back to its file meanwhile, or left it out: {so}.")
 
 
 @frozen

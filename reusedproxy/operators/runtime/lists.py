@@ -13,6 +13,7 @@ from reusedproxy.operators.runtime.entries import (
     TREES,
     WHAT,
     decoded,
+    demand_named,
     encoded,
     in_steps,
     listed,
@@ -57,6 +58,7 @@ def get_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
         said = f"type={method}, case={'in' if ignore_case else ''}sensitive, match={'no' if pattern is None else 'yes'}"
         if pattern is not None:
             said += f', idx={"tree" if method in TREES and cased else "list"}, pattern="{decoded(pattern)}"'
+        demand_named(each, context.proxy.patterns, "ask again")
         yield f"{said}\n"
 
 

@@ -16,6 +16,7 @@ from reusedproxy.operators.runtime.entries import (
     ENTRIES_AT_ONCE,
     TREES,
     decoded,
+    demand_named,
     encoded,
     listed,
     named,
@@ -57,6 +58,7 @@ def get_map(context: Context, words: Sequence[str]) -> Iterator[str]:
             value = decoded(each.values[key])
             said += f', idx={"tree" if method in TREES else "list"}, key="{decoded(key)}", value="{value}"'
             said += f', type="{_type_of(value, gives)}"'
+        demand_named(each, context.proxy.maps, "ask again")
         yield f"{said}\n"
 
 
