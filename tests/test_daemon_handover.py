@@ -842,7 +842,7 @@ class StopTests(ServiceTestCase):
     def test_without_a_descriptor_to_give_it_is_refused_and_told(self) -> None:
         """And nothing waits for it: a reload is done."""
         self.begin()
-        with mock.patch.object(handover.os, "dup", side_effect=OSError(24, "Too many open files")):
+        with mock.patch("os.dup", side_effect=OSError(24, "Too many open files")):
             theirs = self.hand_over()
         self.assertIn(b'"given up": "no descriptor is left', theirs.recv(1000))
         self.assertIn(
