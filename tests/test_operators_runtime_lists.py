@@ -356,7 +356,7 @@ class RequestTests(ListsTestCase):
             self.begin(f"{edited} http-request deny if {{ src -f {self.path} }}\n{OK}")
             self.says(f"prepare acl {self.path}")
             self.assertEqual(self.says(f"add acl @1 {self.path} 10.1.1.1"), "")
-            said = "'...' is not a valid IPv4 or IPv6 address."
+            said = "'notanip' is not a valid IPv4 or IPv6 address."
             self.assertEqual(self.says(f"add acl @1 {self.path} notanip"), said, edited)
             self.assertEqual(self.says(f"commit acl @1 {self.path}"), "", edited)
             self.assertEqual(self.says(f"commit acl @1 {self.path}"), "Version number out of range.", edited)
@@ -423,7 +423,7 @@ class CommandTests(ListsTestCase):
             ("commit acl @1", "Missing ACL identifier."),
             (f"commit acl @1 {self.path}", "Version number out of range."),
             (f"add acl @1 {self.path} a", "Version number in the future, please use 'prepare acl' before."),
-            (f"add acl {self.other} nonsense", "'...' is not a valid IPv4 or IPv6 address."),
+            (f"add acl {self.other} nonsense", "'nonsense' is not a valid IPv4 or IPv6 address."),
         ):
             self.assertEqual(self.says(line), said, line)
             self.assertEqual(self.says(line, level=OPERATOR), "Permission denied")

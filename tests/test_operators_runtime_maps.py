@@ -156,16 +156,14 @@ class MapTests(MapsTestCase):
     def test_a_payload_has_an_entry_a_line(self) -> None:
         self.assertEqual(self.says(f"add map {self.name}", "/c 1\n  /d   two words\n"), "")
         self.assertEqual(self.entries()[2:], ["/c 1", "/d two words"])
-        self.assertEqual(
-            self.says(f"add map {self.name}", "/e\n/f 1\n"), "Missing value for the key in line 1 of the payload."
-        )
+        self.assertEqual(self.says(f"add map {self.name}", "/e\n/f 1\n"), "Missing value for key '/e'.")
         self.assertEqual(len(self.entries()), 4)
 
     def test_what_a_look_up_could_not_read_is_refused(self) -> None:
         name = f"{self.directory}/ip.map"
-        said = "'...' is not a valid IPv4 or IPv6 address."
+        said = "'nonsense' is not a valid IPv4 or IPv6 address."
         self.assertEqual(self.says(f"add map {name} nonsense 5"), said)
-        self.assertEqual(self.says(f"add map {name} 10.0.0.1 x"), "'...' is no number.")
+        self.assertEqual(self.says(f"add map {name} 10.0.0.1 x"), "'x' is no number.")
         self.assertNotEqual(self.says(f"set map {name} 127.0.0.1 x"), "")
 
     def test_get_map_shows_what_each_look_up_finds(self) -> None:
@@ -244,14 +242,14 @@ class VersionTests(MapsTestCase):
     def test_what_a_look_up_could_not_read_is_refused_when_it_is_added(self) -> None:
         """What was added before, and the rest, can be committed, once."""
         name = f"{self.directory}/ip.map"
-        said = "'...' is not a valid IPv4 or IPv6 address."
+        said = "'nonsense' is not a valid IPv4 or IPv6 address."
         self.assertEqual(self.says(f"prepare map {name}"), "New version created: 1\n")
         self.assertEqual(self.says(f"add map @1 {name} 192.0.2.1 1"), "")
         self.assertEqual(self.says(f"add map @1 {name} nonsense 5"), said)
-        self.assertEqual(self.says(f"add map @1 {name} 10.0.0.1 x"), "'...' is no number.")
+        self.assertEqual(self.says(f"add map @1 {name} 10.0.0.1 x"), "'x' is no number.")
         self.assertEqual(self.says(f"add map @1 {name}", "192.0.2.2 2\nnonsense 3\n192.0.2.4 4\n"), said)
         reference = self.says(f"show map @1 {name}").split()[0]
-        self.assertEqual(self.says(f"set map {name} #{reference} x"), "'...' is no number.")
+        self.assertEqual(self.says(f"set map {name} #{reference} x"), "'x' is no number.")
         self.assertEqual(self.says(f"commit map @1 {name}"), "")
         self.assertEqual(self.entries(name), ["192.0.2.1 1", "192.0.2.2 2"])
         self.assertEqual(self.says(f"commit map @1 {name}"), "Version number out of range.")

@@ -70,6 +70,8 @@ NAMED = frozenset(
         *(("prepare", what) for what in ("acl", "map")),
     )
 )  # fmt: skip
+#: Those whose answers quote what cannot be read.
+QUOTING = ("add acl", "add map", "set map", "set var")
 
 
 class RefusedTests(OrdersTestCase):
@@ -122,25 +124,14 @@ class RefusedTests(OrdersTestCase):
                 self.assertIn(name, REFUSED)
 
     def test_neither_the_answer_nor_the_log_quotes_them(self) -> None:
+        """But for an answer about an entry or an expression, which says, as in HAProxy, what is wrong with it."""
         for command in REFUSED:
             for line, payload in self.orders(command):
                 said = self.tell(line, payload)
                 self.assertNotEqual(said, "", line) if command != "clear table" else None
-                self.assertNotIn(SECRET, said, line)
+                if command not in QUOTING:
+                    self.assertNotIn(SECRET, said, line)
                 self.assertNotIn(SECRET, f"{self.announced}", line)
-
-    def test_what_is_meant_is_said_all_the_same(self) -> None:
-        """Words that everybody knows are quoted."""
-        for line, expected in (
-            ("set var proc.v rnad", "unknown sample fetch '...': did you mean 'rand'?"),
-            ("set var proc.v str(abcdef),uper", "unknown converter '...': did you mean 'upper'?"),
-            ("set var proc.v str", "'str' takes 1 argument"),
-        ):
-            self.assertIn(expected, self.tell(line), line)
-        self.assertEqual(
-            self.tell(f"add map {self.names['m']}num", "a 1\nb\n"),
-            "Missing value for the key in line 2 of the payload.\n",
-        )
 
     def test_a_password_with_blanks_is_not_told_in_part(self) -> None:
         """Who has forgotten to escape them is obeyed as in HAProxy: the agent is sent the first word."""

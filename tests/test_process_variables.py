@@ -187,7 +187,7 @@ class ServiceTests(OrdersTestCase):
             ("get var", "Missing process-wide variable identifier."),
             ("set var", "Missing process-wide variable identifier."),
             ("set var proc.n", "Missing either 'expr', 'fmt' or expression."),
-            ("set var proc.n foo bar", "'set var': arg type must be either 'expr' or 'fmt'."),
+            ("set var proc.n foo bar", "'set var': arg type must be either 'expr' or 'fmt' but got 'foo'."),
             ("set var txn.a int(1)", "'set var': cannot set variable 'txn.a', only scope 'proc' is permitted here."),
             ("set var proc.n int(7)", ""),
             ("set var proc.n,iflt int(3)", ""),

@@ -16,7 +16,6 @@ from attrs import frozen
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.model.values import Place
 from reusedproxy.operators.runtime.proxy import QUEUED, Refusal
-from reusedproxy.operators.runtime.told import without
 from reusedproxy.rules.entries import Entries, Entry, Numbers
 from reusedproxy.rules.versions import Versions
 
@@ -173,9 +172,8 @@ def decoded(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def in_steps(work: Generator[None, None, T], *said: bytes) -> Generator[str, None, T]:
-    """Does work with what was `said`, that a session runs a step at a time, and returns what it returns. Raises
-    Refusal."""
+def in_steps(work: Generator[None, None, T]) -> Generator[str, None, T]:
+    """Does work that a session runs a step at a time, and returns what it returns. Raises Refusal."""
     try:
         while True:
             next(work)
@@ -184,16 +182,14 @@ def in_steps(work: Generator[None, None, T], *said: bytes) -> Generator[str, Non
         done: T = end.value
         return done
     except Wrong as wrong:
-        raise unreadable(wrong, *said) from None
+        raise unreadable(wrong) from None
     finally:
         work.close()
 
 
-def unreadable(wrong: Wrong, *said: bytes) -> Refusal:
-    """Returns how it is said that a look-up cannot read a key or a value, neither of which is quoted."""
+def unreadable(wrong: Wrong) -> Refusal:
+    """Returns how it is said that a look-up cannot read a key or a value."""
     text = str(wrong).removeprefix(f"{WHAT}: ")
-    for each in said:
-        text = without(text, decoded(each))
     if found := _NO_ADDRESS.match(text):
         return Refusal(f"{found[1]} is not a valid IPv4 or IPv6 address.")
     return Refusal(f"{text}.")

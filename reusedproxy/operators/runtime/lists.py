@@ -73,7 +73,7 @@ def add_acl(context: Context, words: Sequence[str]) -> Iterator[str]:
 
 def _add(each: PatternFile, version: int | None, text: bytes) -> Iterator[str]:
     if version is None or version == each.versions.current:
-        yield from in_steps(each.add_text(text, WHAT), text)
+        yield from in_steps(each.add_text(text, WHAT))
         each.versions.ordered = True
     else:
         yield from versions.add(each, version, text)

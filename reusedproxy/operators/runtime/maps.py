@@ -77,7 +77,7 @@ def add_map(context: Context, words: Sequence[str]) -> Iterator[str]:
             " or one parameter (map identifier) and a payload"
         )
     each = _map(context, rest)
-    pairs = iter([(rest[1], rest[2])]) if context.payload is None else _pairs(context.payload)
+    pairs = iter([(rest[1], rest[2])]) if context.payload is None else map(_pair, context.payload.split("\n"))
     yield from versions.in_turn(context, each, _add_all(each, version, pairs))
 
 
@@ -91,17 +91,13 @@ def _add_all(each: Map, version: int | None, pairs: Iterator[tuple[str, str]]) -
             yield ""
 
 
-def _pairs(payload: str) -> Iterator[tuple[str, str]]:
-    """Returns key and value of each line of a payload; blanks before either are left out, those behind the value are
-    not. Raises Refusal."""
-    for number, line in enumerate(payload.split("\n"), 1):
-        found = re.fullmatch(r"[ \t]*([^ \t]*)([ \t]?)[ \t]*(.*)", line)
-        assert found is not None
-        key, blank, rest = found.groups()
-        if key and not blank:
-            # HAProxy quotes the key, by which somebody may be known.
-            raise Refusal(f"Missing value for the key in line {number} of the payload.")
-        yield key, rest
+def _pair(line: str) -> tuple[str, str]:
+    """Returns key and value of a line of a payload; blanks before either are left out, those behind the value are not.
+    Raises Refusal."""
+    key, blank, rest = re.fullmatch(r"[ \t]*([^ \t]*)([ \t]?)[ \t]*(.*)", line).groups()  # type: ignore[union-attr]
+    if key and not blank:
+        raise Refusal(f"Missing value for key '{key}'.")
+    return key, rest
 
 
 def _add(each: Map, version: int | None, key: bytes, value: bytes) -> Iterator[str]:
@@ -111,7 +107,7 @@ def _add(each: Map, version: int | None, key: bytes, value: bytes) -> Iterator[s
     try:
         each.put(key, value)
     except Wrong as wrong:
-        raise unreadable(wrong, key, value) from None
+        raise unreadable(wrong) from None
     each.versions.ordered = True
 
 
@@ -136,7 +132,7 @@ def _set(each: Map, words: Sequence[str]) -> Iterator[str]:
         elif not each.put_value_of(found.number, found.key, value):
             raise Refusal("key or pattern not found.")
     except Wrong as wrong:
-        raise unreadable(wrong, value) from None
+        raise unreadable(wrong) from None
     each.versions.ordered = True
 
 

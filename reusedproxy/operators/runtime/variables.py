@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from reusedproxy.config.language.report import Line, Report, Wrong
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.process import read_process_variable
-from reusedproxy.config.rules.samples import CONVERTERS, FETCHES
 from reusedproxy.config.rules.variables import OF_PROCESS, is_variable
 from reusedproxy.operators.runtime.proxy import Context, Refusal
-from reusedproxy.operators.runtime.told import without
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.casts import to_text, type_name
 from reusedproxy.sessions.process import set_for_process
@@ -22,8 +20,6 @@ from reusedproxy.sessions.process import set_for_process
 #: The most variables that there may be where an operator sets one more: each takes memory, and nobody else counts
 #: them.
 MOST = 4096
-#: Words of an expression that tell nobody anything.
-_KNOWN = frozenset((*FETCHES, *CONVERTERS))
 _UNPRINTABLE = re.compile(rb"[^ -~]")
 
 
@@ -47,7 +43,7 @@ def set_var(context: Context, words: Sequence[str]) -> str:
         raise Refusal("Missing either 'expr', 'fmt' or expression.")
     name, kind, text = (words[0], words[1], words[2]) if len(words) > 2 else (words[0], "expr", words[1])
     if kind not in ("expr", "fmt"):
-        raise Refusal("'set var': arg type must be either 'expr' or 'fmt'.")
+        raise Refusal(f"'set var': arg type must be either 'expr' or 'fmt' but got '{kind}'.")
     plain = name.partition(",")[0]
     if is_variable(plain) and not plain.startswith(OF_PROCESS):
         raise Refusal(f"'set var': cannot set variable '{name}', only scope 'proc' is permitted here.")
@@ -63,6 +59,6 @@ def set_var(context: Context, words: Sequence[str]) -> str:
     except UnicodeEncodeError:
         raise Refusal("'set var': a text is in UTF-8.") from None
     except (Wrong, Unevaluated) as wrong:
-        raise Refusal(without(str(wrong), text, _KNOWN)) from None
+        raise Refusal(str(wrong)) from None
     proxy.ordered_variables.add(action.name)
     return ""

@@ -33,7 +33,7 @@ class VersionOrders:
         not fail for one line. Raises Refusal."""
         self.check(each, version)
         versions = each.versions
-        yield from in_steps(each.check(key, value, WHAT), key, value)
+        yield from in_steps(each.check(key, value, WHAT))
         if version not in versions.prepared:
             versions.prepared[version] = Entries(each.numbers)
         versions.prepared[version].append(key, value)
