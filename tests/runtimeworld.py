@@ -233,7 +233,7 @@ class Heir:
         self._say({"needs": 1.0, "pid": PID, "orders": True})
 
     def take_place(self) -> None:
-        """Accepts in place of the service."""
+        """Accepts in place of the service, which leaves."""
         self._say({"ready": True})
         self._obey(self._wait_for("ordered")["ordered"])
         self._wait_for("go")

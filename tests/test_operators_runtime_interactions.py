@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.runtimeworld import EVERY, MANY, ORDER, Case, Client, Heir, View, World, made
+from reusedproxy.backends.server import READY
+from reusedproxy.operators.runtime.form import NOTHING, obey
+from tests.runtimeworld import EVERY, MANY, ORDER, PID, Case, Client, Heir, View, World, made
 
 #: What an interruption does; a client is whom it happens to.
 Happens = Callable[[World, Client], object]
@@ -153,6 +155,28 @@ class OrderTests(InteractionTestCase):
             return heir
 
         self.interrupt(happens, least=AT_ONCE)
+
+    def test_a_client_that_has_stayed_with_a_process_that_leaves_is_told_so(self) -> None:
+        """Its orders are for the clients that are left there."""
+        text = f"It is for the clients that are left here: process {PID} does not know of it.\n"
+        with made(World) as world:
+            orders = (
+                f"add acl {world.acl} /new",
+                "set weight b/s0 3",
+                "shutdown sessions server b/s0",
+                "drain pool b/s0",
+            )
+            clients = [Client(world, f"set severity-output number;{each}\n") for each in orders]
+            refused, asking = (Client(world, f"{line}\n") for line in ("set weight b/none 3", "get weight b/s0"))
+            Heir(world).take_place()
+            for each in (*clients, refused, asking):
+                self.assertTrue(each.run())
+            for order, each in zip(orders, clients, strict=True):
+                self.assertTrue(each.said.rstrip("\n").endswith(f"[4]: {text}".rstrip("\n")), (order, each.said))
+            self.assertEqual((refused.said, asking.said), ("No such server.\n\n", "3 (initial 10)\n\n"))
+            proxy = cast(Any, world.service.proxy)
+            self.assertEqual(obey(proxy, "f", b"s=s0&b=b&action=maint", (), "somebody"), NOTHING)
+            self.assertEqual(View(world.service).server().admin, READY)
 
     def test_another_process_that_is_about_to_take_the_place(self) -> None:
         self.interrupt(self.coming, before=True)

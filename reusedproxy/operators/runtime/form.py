@@ -36,8 +36,9 @@ def obey(proxy: Running, page: str, form: bytes, scope: Collection[str], sender:
         return WRONG
     said = dict(fields)
     name, action = said.get("b"), said.get("action")
-    if any(frontend.stopped and not frontend.shut for frontend in proxy.frontends):
-        return NOTHING  # a reload has put others in the place of its servers
+    left = bool(proxy.order_log.caveat)
+    if left or any(frontend.stopped and not frontend.shut for frontend in proxy.frontends):
+        return NOTHING  # a reload or another process has put others in the place of its servers
     backend = None if name is None else called(name, proxy.backends)
     if (name is not None and (backend is None or (scope and backend.name not in scope))) or (
         action is not None and action not in ACTIONS

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.runtime.messages import ERROR, Failure, Message
+from reusedproxy.operators.runtime.messages import ERROR, WARNING, Failure, Message
 from reusedproxy.operators.runtime.proxy import BUSY, Context, Refusal
 
 #: Stands for the words of a command that are not told.
@@ -81,10 +81,18 @@ def told(
 
     if not isinstance(answer, str):
         order = _Order(answer, tell, in_parts=bool(payload))
-        return order.pieces(context)
-    if not _failed(answer):
-        tell()
-    return answer
+        return order.answered(context)
+    if _failed(answer):
+        return answer
+    tell()
+    return (answer, *_caveats(context)) if log.caveat else answer
+
+
+def _caveats(context: Context) -> list[Message]:
+    """Returns what the client of an order that is done does not expect: its session may have begun when the process
+    still had its place."""
+    text = context.proxy.order_log.caveat
+    return [Message(f"{text[0].upper()}{text[1:]}.\n", WARNING)] if text else []
 
 
 def _failed(piece: str) -> bool:
@@ -110,6 +118,12 @@ class _Order:
         self._context: Context | None = None
         self._busy = False
 
+    def answered(self, context: Context) -> Iterator[str]:
+        """Returns the answer piece by piece, and what there is to be said behind it."""
+        yield from self.pieces(context)
+        if not self._refused:
+            yield from _caveats(context)
+
     def pieces(self, context: Context) -> Iterator[str]:
         """Returns the answer piece by piece. When its client leaves, the rest of the order is done without him, one
         piece in each turn of the poller; one that is busy goes on when it is woken."""
@@ -124,6 +138,9 @@ class _Order:
             context.wake = self._wake
             if not self._busy:
                 poller.line_up(self)
+            raise
+        except Refusal:
+            self._close()  # whoever runs it may have refused to wait
             raise
         finally:
             context.changing = False
