@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -17,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.server import READY
 from reusedproxy.operators.runtime.form import NOTHING, obey
+from reusedproxy.operators.shell.commands import LOGGED, namespace
 from tests.runtimeworld import EVERY, MANY, ORDER, PID, Case, Client, Heir, View, World, made
 
 #: What an interruption does; a client is whom it happens to.
@@ -187,6 +190,20 @@ class OrderTests(InteractionTestCase):
 
     def test_the_end_of_the_daemon(self) -> None:
         self.interrupt(lambda world, client: world.stop_process(), least=AT_ONCE)
+
+    def test_orders_in_the_manhole_that_go_on_are_told_at_their_ends(self) -> None:
+        """Each of several on a line, of which the second waits for the first."""
+        with made(World) as world:
+            lines = ("reload", f"add server b/new {world.server.target}", "add server b/new 127.0.0.1:1")
+            with redirect_stdout(StringIO()) as output:
+                namespace(world.service, "somebody")["run"]("; ".join(lines))
+            self.assertEqual(output.getvalue(), LOGGED * 3)
+            self.assertNotIn("Order", f"{world.announced}")
+            world.end_reload()
+            world.pass_time(1.0)
+            begin = "Order at the manhole by somebody: "
+            told = [text.removeprefix(begin) for _, text in world.announced if text.startswith(begin)]
+            self.assertEqual(told, [*lines[:2], f"{lines[2]} (refused, when its client had left)"])
 
 
 class AnswerTests(InteractionTestCase):

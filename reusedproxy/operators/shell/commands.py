@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from attrs import evolve
+
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
 from reusedproxy.clients.frontend import Frontend
@@ -81,6 +83,10 @@ def namespace(service: Service, who: str) -> dict[str, Any]:
         "run": overview.run,
         "help": _help,
     }
+
+
+def _nobody_waits() -> None:
+    """Does nothing: the command has ended."""
 
 
 def _say(text: object, end: str = "\n") -> None:
@@ -157,6 +163,7 @@ class Commands:
         context = Context(self._service, ADMIN, 0.0, orderer=self._orderer)
         commands = commands_of(line)
         for number, words in enumerate(commands, start=1):
+            context = evolve(context, wake=_nobody_waits)  # what goes on is woken by a context of its own
             try:
                 answer = run(context, words)
                 over = _say_at_once([answer] if isinstance(answer, str) else answer, context)
