@@ -47,7 +47,8 @@ BY = "the process before"
 def standing(proxy: Proxy, states: str = "") -> dict[str, object]:
     """Returns what was ordered and learnt; apart from the others, that of servers that were added in place of those of
     the file, with their states out of all saved ones."""
-    others, lines = in_place(proxy.lines, proxy.deleted), _as_said(states, proxy)
+    others = in_place(proxy.lines, proxy.deleted)
+    lines = _as_said(states, proxy) if others else {}
     return {
         "process": {"maxconn": proxy.places.maxconn, "said": proxy.places.maxconn_said},
         "frontends": {

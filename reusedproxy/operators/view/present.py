@@ -21,18 +21,25 @@ Present = Callable[[], Proxy]
 def servers_in(present: Present) -> Iterator[tuple[Backend, Server]]:
     """Returns the servers, one at a time, each with its backend. After a reload those of the new proxy follow that have
     not come before."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     before: Proxy | None = None
     while (proxy := present()) is not before:
         before = proxy
-        for backend, name, server in [
-            (each, server.name, server) for each in proxy.backends for server in each.servers
-        ]:
+        for backend, server in _servers_of(proxy, present):
+            if server.full_name not in seen:
+                seen.add(server.full_name)
+                yield backend, server
+
+
+def _servers_of(proxy: Proxy, present: Present) -> Iterator[tuple[Backend, Server]]:
+    """Returns those of a proxy until another one takes its place. One that is deleted is taken apart a second later."""
+    for backend in list(proxy.backends):
+        if present() is not proxy:
+            return
+        for name, server in [(each.name, each) for each in backend.servers]:
             if present() is not proxy:
-                break
-            # One that was deleted is taken apart a second later.
-            if backend.named.get(name) is server and (backend.name, name) not in seen:
-                seen.add((backend.name, name))
+                return
+            if backend.named.get(name) is server:
                 yield backend, server
 
 
