@@ -920,7 +920,7 @@ class AroundTests(FilesTestCase):
     """What else belongs to the process that leaves."""
 
     def test_who_may_ask(self) -> None:
-        log = mock.Mock()
+        log = mock.Mock(caveat="")
         service = mock.Mock()
         service.proxy.order_log = log
         for level, exposes, is_last, why_not, well in (
