@@ -181,6 +181,8 @@ class PidFileTests(InitScriptTestCase):
             ([python, "-E", "-W", "ignore", program, *words], True),
             ([python, program, "-n", "--uid", "reusedproxy", *words], True),
             ([python, program, "-l", "reusedproxy", *words[:2], *words[2:]], True),
+            ([python, program, "--spew", *words], True),
+            ([python, program, *words[:2], " reusedproxy", *words[3:]], False),
             ([python, "-c", waits, *words], False),
             ([python, "-c", waits, program, *words], False),
             ([python, str(watcher), program, *words], False),
@@ -198,6 +200,32 @@ class PidFileTests(InitScriptTestCase):
             self.assertEqual(process.poll() is not None, ours, command)
             process.communicate()
 
+    def test_a_program_that_python_reads_from_its_input_is_not_the_daemon(self) -> None:
+        """As of a shell's here-document, with what it looks for behind it."""
+        process = self.stand_in(sys.executable, "-", self.twistd(WAITS), *self.words())
+        self.expect(1, "status")
+        self.expect(0, "stop")
+        self.assertIsNone(process.poll())
+
+    def test_who_was_started_in_another_root_is_not_the_daemon_and_who_has_gone_there_since_is(self) -> None:
+        """The daemon's own program is outside of the root that twistd's --chroot gives it."""
+        if os.geteuid():
+            self.skipTest("only root can give a process another root")
+        before = self.directory / "before"
+        before.mkdir()
+        for root, ours in ((Path(os.path.realpath(sys.executable)).parent, False), (before, True)):
+            code = f"import os, sys; os.chroot({str(root)!r}); print('waits', flush=True); sys.stdin.read()"
+            command = [sys.executable, self.twistd(code), *self.words()]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.addCleanup(process.communicate)
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), b"waits\n")
+            self.pidfile.write_text(str(process.pid))
+            self.expect(0 if ours else 1, "status")
+            self.expect(0, "stop")
+            self.assertEqual(process.poll() is not None, ours, root)
+            process.communicate()
+
     def test_a_process_in_a_container_is_not_the_daemon(self) -> None:
         """It has the same words, and its pid file is another file of the same name."""
         apart = ["unshare", "--fork", "--kill-child", "--mount"]
@@ -211,12 +239,19 @@ class PidFileTests(InitScriptTestCase):
         elsewhere.mkdir()
         self.addCleanup(shutil.rmtree, elsewhere)
         program = program.rename(elsewhere / "twistd")
-        for options, before, ours in (
-            ([], keep, True),
-            ([], hide, False),
-            (["--pid"], keep, False),
-            (["--pid"], hide, False),
+        # As /var/run is a link to /run, by its whole path.
+        (elsewhere / "link").symlink_to(self.directory)
+        plain, linked = self.pidfile, elsewhere / "link" / self.pidfile.name
+        for options, before, pidfile, ours in (
+            ([], keep, plain, True),
+            ([], hide, plain, False),
+            (["--pid"], keep, plain, False),
+            (["--pid"], hide, plain, False),
+            ([], keep, linked, True),
+            ([], hide, linked, False),
         ):
+            self.pidfile = pidfile
+            self.set(PIDFILE=pidfile)
             command = shlex.join([sys.executable, str(program), *self.words()])
             process = subprocess.Popen(
                 [*apart, *options, "/bin/sh", "-c", f"{before} && exec {command}"],
