@@ -422,6 +422,14 @@ class AskTests(SynchronousTestCase):
             ("/opt/pypy3 /opt/twist reusedproxy", True),
             ("python /usr/bin/own-twistd --pidfile=a reusedproxy", True),
             ("python /usr/bin/other-twistd --pidfile=a reusedproxy", False),
+            ("python /usr/bin/twistd -nu reusedproxy --spew --pidf a reusedproxy", True),
+            ("python -m twisted --log-level debug reusedproxy", True),
+            ("python /usr/bin/twistd --uid reusedproxy web", False),
+            ("python /usr/bin/twistd -n web --name reusedproxy", False),
+            ("python /usr/bin/twistd --unknown reusedproxy", False),
+            ("twist --log-file reusedproxy web", False),
+            (f"python - {daemon}", False),
+            ("python - /usr/bin/twistd reusedproxy", False),
             ("/opt/r/bin/python /opt/r/bin/reusedproxy doctor --config x", False),
             ("python /usr/bin/twistd web", False),
             (f"strace -f {daemon}", False),
@@ -443,6 +451,22 @@ class AskTests(SynchronousTestCase):
             (proc / pid / "cmdline").write_bytes(b"python\0twistd\0reusedproxy\0")
             (proc / pid / "status").write_bytes(b"Name:\tpython\nNSpid:\t" + numbers + b"\nUid:\t0\n")
         self.assertEqual((is_daemon(7, proc), is_daemon(8, proc)), (True, False))
+
+    def test_who_was_started_in_another_root_is_not_the_daemon_and_who_has_gone_there_since_is(self) -> None:
+        proc = temporary_directory(self)
+        other = proc / "jail"
+        (other / "bin").mkdir(parents=True)
+        for pid, root, program in (
+            (7, "/", "/usr/bin/python3"),
+            (8, str(other), f"{other}/bin/python3"),
+            (9, str(other), "/usr/bin/python3"),
+            (10, str(other), f"{other}-2/bin/python3"),
+        ):
+            (proc / str(pid)).mkdir()
+            (proc / str(pid) / "cmdline").write_bytes(b"python3\0twistd\0reusedproxy\0")
+            (proc / str(pid) / "root").symlink_to(root)
+            (proc / str(pid) / "exe").symlink_to(program)
+        self.assertEqual([is_daemon(pid, proc) for pid in (7, 8, 9, 10)], [True, False, True, True])
 
     def test_a_line_that_is_half_written_is_read_again(self) -> None:
         self.file.write(RUNNING, 0, [])

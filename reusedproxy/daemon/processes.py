@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from getopt import GetoptError, getopt
 from pathlib import Path
+
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
 #: Programs that run the daemon, beside the one that asks.
 _PROGRAMS = frozenset((b"twist", b"twistd", b"twisted", b"reusedproxy"))
 #: Options of Python's that take the next word.
 _WITH_VALUE = (b"-W", b"-X")
+#: Options of twist's.
+_OF_TWIST = ["reactor=", "log-level=", "log-file=", "log-format="]
 
 
 def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
     """Tells whether process `pid` is one of this program, by its command line: the interpreter, one of the programs
     that run the daemon, and its words. Words behind another program's own are what that one runs, or looks for (`strace
-    twistd reusedproxy`), and a process in a container is another machine's.
+    twistd reusedproxy`), and a process in a container, or one that was started in another root, is another machine's.
 
     Returns None if that cannot be known, as there is no such process, or no /proc. Zombies and kernel threads have an
     empty command line.
@@ -29,8 +34,30 @@ def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
         name = _script(words)
     if not name or (name not in _PROGRAMS and name != os.fsencode(os.path.basename(sys.argv[0]))):
         return False
-    ours = words[:1] != [b"doctor"] if name == b"reusedproxy" else b"reusedproxy" in words
-    return ours and _numbers(pid, proc) == _numbers("self", proc)
+    ours = words[:1] != [b"doctor"] if name == b"reusedproxy" else _runs_our_plugin(name, words)
+    return ours and _numbers(pid, proc) == _numbers("self", proc) and not _has_other_root(pid, proc)
+
+
+def _runs_our_plugin(name: bytes, words: list[bytes]) -> bool:
+    """Tells whether the word behind the options of twist or twistd, and what they are given, is our plugin's name."""
+    short, known = "", _OF_TWIST
+    if name not in (b"twist", b"twisted"):
+        twistd = ServerOptions()
+        short, known = twistd.shortOpt, twistd.longOpt
+    try:
+        return getopt([os.fsdecode(word) for word in words], short, known)[1][:1] == ["reusedproxy"]
+    except GetoptError:
+        return False
+
+
+def _has_other_root(pid: int, proc: Path) -> bool:
+    """Tells whether a process was started in another root than ours. One that has been given another since (twistd's
+    `--chroot`) runs a program from outside of it."""
+    try:
+        root, program = os.readlink(proc / str(pid) / "root"), os.readlink(proc / str(pid) / "exe")
+        return program.startswith(root.rstrip("/") + "/") and not os.path.samefile(proc / str(pid) / "root", "/")
+    except OSError:  # it may not be looked at
+        return False
 
 
 def _script(words: list[bytes]) -> bytes:
@@ -41,7 +68,7 @@ def _script(words: list[bytes]) -> bytes:
             del words[:1]
         elif word[:2] == b"-m":
             return word[2:] or (words.pop(0) if words else b"")
-        elif word[:2] == b"-c":
+        elif word == b"-" or word[:2] == b"-c":
             return b""
         elif word[:1] != b"-":
             return os.path.basename(word)
