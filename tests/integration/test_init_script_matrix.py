@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -77,7 +78,10 @@ if not replaces:
     say(me, "running")
 os.write(done, b"x")
 os.close(done)
+until = time.monotonic() + float(behind("--replace-timeout") or 600)
 while replaces and os.path.exists(here + "/hold") and not ended:
+    if time.monotonic() > until:
+        os._exit(1)
     time.sleep(0.01)
 if replaces and not ended:
     say(me, "running")
@@ -95,18 +99,25 @@ if ended == [1]:
 """
 WAITS = "import sys, time; print('waits', flush=True); time.sleep(600)"
 ACTIONS = ("start", "stop", "restart", "try-restart", "reload", "replace", "status", "configtest")
+#: Other names of some of them.
+SYNONYMS = {"condrestart": "try-restart", "force-reload": "reload", "check": "configtest"}
 NO_NUMBER = "no number\n"
+#: Cells that are tried at once: most of the time each waits for processes.
+AT_ONCE = 6
 
 
 @define
 class World:
-    """A state of the world: processes and files. `daemon`: the number of the one that serves; `others`: those that
-    are not the daemon's, to which nothing may be done."""
+    """A state of the world: processes and files. `daemon`: the number of the one that serves; `former`: of one whose
+    place it has taken, and that still has clients; `others`: those that are not the daemon's, to which nothing may be
+    done; `ended`: those of which only the number is left."""
 
     test: SynchronousTestCase
     directory: Path
     daemon: int | None = None
+    former: int | None = None
     others: list[subprocess.Popen[bytes]] = field(factory=list)
+    ended: list[subprocess.Popen[bytes]] = field(factory=list)
     #: Those that were started here, and are to be ended.
     started: set[int] = field(factory=set)
 
@@ -142,7 +153,8 @@ class World:
     def note(self) -> None:
         """Notes whom the pid file names, to be ended with the test."""
         with contextlib.suppress(OSError, ValueError):
-            self.started.add(int(self.pidfile.read_text()))
+            if self.pidfile.is_file():
+                self.started.add(int(self.pidfile.read_text()))
 
     def start(self) -> None:
         status, said = self.run("start")
@@ -185,10 +197,10 @@ class World:
             with contextlib.suppress(OSError):
                 if self.program.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
                     os.kill(number, signal.SIGKILL)
-        while self.others:
-            other = self.others.pop()
+        for other in (*self.others, *self.ended):
             other.kill()
             other.communicate()
+        self.others.clear()
 
 
 def nothing(world: World) -> None:
@@ -274,8 +286,69 @@ def a_daemon_with_another_pid_file(world: World) -> None:
     world.pidfile.write_text(str(world.other(sys.executable, str(program / "twistd"), *words).pid))
 
 
+def a_daemon_of_another_root(world: World) -> None:
+    """It was started there, with the same words; so the interpreter is in there, too."""
+    elsewhere(world, f"import os; os.chroot({os.path.dirname(os.path.realpath(sys.executable))!r}); ")
+
+
+def a_daemon_of_a_container(world: World) -> None:
+    other = elsewhere(world, "", "unshare", "--pid", "--fork", "--kill-child")
+    world.pidfile.write_text(Path(f"/proc/{other.pid}/task/{other.pid}/children").read_text().split()[0])
+
+
+def elsewhere(world: World, code: str, *by: str) -> subprocess.Popen[bytes]:
+    """A process with the daemon's words, whose number is in the pid file."""
+    program = world.directory / "elsewhere"
+    program.mkdir()
+    (program / "twistd").write_text(code + WAITS)
+    other = world.other(*by, sys.executable, str(program / "twistd"), *world.words())
+    world.pidfile.write_text(str(other.pid))
+    return other
+
+
+def a_daemon_of_which_only_the_number_is_left(world: World) -> None:
+    """Its parent has not asked for its status."""
+    other = elsewhere(world, "")
+    world.others.remove(other)
+    world.ended.append(other)
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+
+
+def is_starting(world: World) -> None:
+    world.start()
+    world.status.write_text(f'{{"pid": {world.daemon}, "state": "starting", "reloads": 0}}\n')
+
+
+def reads_another_configuration(world: World) -> None:
+    world.start()
+    with (world.directory / "settings").open("a") as file:
+        file.write(f"CONFIG={world.directory}/b.cfg\n")
+
+
+def the_former_one_has_clients(world: World) -> None:
+    """It has been replaced, and does not end with that."""
+    stands_still(world)
+    world.former = world.daemon
+    status, said = world.run("replace")
+    world.test.assertEqual(status, 0, said)
+    world.daemon = int(world.pidfile.read_text())
+
+
+def a_link_to_nothing_in_place_of_the_pid_file(world: World) -> None:
+    world.pidfile.symlink_to(world.directory / "nothing")
+
+
 def another_pid_file_in_the_way(world: World) -> None:
     world.pidfile.write_text(NO_NUMBER)
+
+
+def a_directory_in_the_way(world: World) -> None:
+    world.pidfile.mkdir()
+
+
+def a_pipe_in_the_way(world: World) -> None:
+    os.mkfifo(world.pidfile)
 
 
 def another_waits_to_take_its_place(world: World) -> None:
@@ -286,6 +359,11 @@ def another_waits_to_take_its_place(world: World) -> None:
              str(world.status), "--replace"]  # fmt: skip
     subprocess.run([world.program, *words], check=True, timeout=20)
     world.note()
+
+
+def another_waits_to_take_its_place_and_stands_still(world: World) -> None:
+    another_waits_to_take_its_place(world)
+    os.kill(int(world.pidfile.read_text()), signal.SIGSTOP)
 
 
 def another_waited_and_was_killed(world: World) -> None:
@@ -320,11 +398,30 @@ STATES: list[Callable[[World], None]] = [
     runs_without_a_status_file, runs_with_anything_in_its_status_file, runs_and_its_status_file_names_another,
     stands_still, was_killed, was_killed_and_its_number_is_a_stranger_s,
     was_killed_and_its_number_is_that_of_one_with_its_words, the_pid_file_and_the_note_name_one_with_its_words,
-    a_daemon_with_another_pid_file, another_pid_file_in_the_way, another_waits_to_take_its_place,
-    another_waited_and_was_killed, it_was_killed_and_another_waits, is_stopping,
+    a_daemon_with_another_pid_file, a_daemon_of_which_only_the_number_is_left, is_starting,
+    reads_another_configuration, the_former_one_has_clients, a_link_to_nothing_in_place_of_the_pid_file,
+    another_pid_file_in_the_way, a_directory_in_the_way, a_pipe_in_the_way, another_waits_to_take_its_place,
+    another_waits_to_take_its_place_and_stands_still, another_waited_and_was_killed, it_was_killed_and_another_waits,
+    is_stopping,
 ]  # fmt: skip
+#: Those that only root can bring about.
+OF_ROOT: list[Callable[[World], None]] = [a_daemon_of_another_root, a_daemon_of_a_container]
 
-HELD = (another_waits_to_take_its_place, another_waited_and_was_killed, it_was_killed_and_another_waits)
+#: Where whoever is to take the place does not get it.
+HELD = (
+    another_waits_to_take_its_place, another_waits_to_take_its_place_and_stands_still, another_waited_and_was_killed,
+    it_was_killed_and_another_waits,
+)  # fmt: skip
+UNKNOWN = (another_pid_file_in_the_way, a_directory_in_the_way, a_pipe_in_the_way)
+#: Where a process does not end when it is told to.
+STILL = (stands_still, another_waits_to_take_its_place_and_stands_still)
+
+
+def can_part_processes() -> bool:
+    try:
+        return not subprocess.run(["unshare", "--pid", "--fork", "true"], stderr=subprocess.DEVNULL).returncode
+    except OSError:
+        return False
 
 
 class MatrixTests(SynchronousTestCase):
@@ -343,56 +440,108 @@ class MatrixTests(SynchronousTestCase):
         return world
 
     def test_each_action_in_each_state(self) -> None:
-        for state, action in product(STATES, ACTIONS):
-            if action == "replace" and state in HELD:
-                continue  # as none gets the place here, each is waited for until it gives up
-            world = self.world()
-            state(world)
-            about = f"{action} where {state.__name__}: "
-            if state is another_pid_file_in_the_way:
-                self.check_unknown(world, action, about)
-            else:
-                self.check(world, action, about)
-            world.end()
+        states = STATES + (OF_ROOT if os.geteuid() == 0 and can_part_processes() else [])
+        # What takes longest comes first.
+        cells = sorted(product(states, ACTIONS), key=lambda cell: cell[0] not in (*HELD, *STILL))
+        cells += product((nothing, runs, another_pid_file_in_the_way), SYNONYMS)
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            for tried in [threads.submit(self.check, *cell) for cell in cells]:
+                tried.result()
 
-    def check_unknown(self, world: World, action: str, about: str) -> None:
-        """What is in the pid file may be of value to somebody: nothing is done, and nothing said to be."""
-        status, said = world.run(action)
-        expected = {"configtest": 0, "status": 4}.get(action, 1)
-        self.assertEqual((status, world.ours(), world.pidfile.read_text()), (expected, [], NO_NUMBER), about + said)
+    def test_what_is_no_action_does_nothing(self) -> None:
+        world = self.world()
+        runs(world)
+        for action in ("", "restar", "START"):
+            status, said = world.run(action)
+            self.assertEqual((status, world.ours(), world.told()), (2, [world.daemon], []), said)
+            self.assertIn("Usage: ", said)
 
-    def check(self, world: World, action: str, about: str) -> None:
-        before, at_first, told = world.daemon, world.ours(), len(world.told())
-        had_pid_file = world.pidfile.exists()
+    def check(self, state: Callable[[World], None], action: str) -> None:
+        world = self.world()
+        state(world)
+        before, told, had_pid_file = world.ours(), len(world.told()), world.pidfile.exists()
         status, said = world.run(action)
-        about += f"{status}, {said!r}"
+        about = f"{action} where {state.__name__}: {status}, {said!r}"
         for each in world.others:
             self.assertIsNone(each.poll(), about)
-        after, told_now = world.ours(), world.told()[told:]
+        after, told_now = sorted(world.ours()), world.told()[told:]
+        action = SYNONYMS.get(action, action)
         if action == "configtest":
-            self.assertEqual((status, after, told_now), (0, at_first, []), about)
-        elif action == "status":
-            expected = 0 if before else 1 if had_pid_file else 3
-            self.assertEqual((status, after, told_now), (expected, at_first, []), about)
-            self.assertIn(f"process {before}" if before else "does not run", said, about)
-        elif action == "stop":
-            self.assertEqual((status, after, world.pidfile.exists()), (0, [], False), about)
-        elif action in ("reload", "replace") and not before:
-            self.assertEqual((status, after, told_now), (7, [], []), about)
-        elif action == "try-restart" and not before:
-            self.assertEqual((status, after), (0, []), about)
-        elif action == "reload":
-            self.assertEqual((status, after), (0, at_first), about)
-            if stands_still.__name__ not in about:
-                self.assertEqual(told_now, [f"HUP {before}"], about)
-        elif action == "start" and before:
-            self.assertEqual((status, after, told_now), (0, at_first, []), about)
+            self.assertEqual((status, after, told_now), (0, sorted(before), []), about)
+        elif state in UNKNOWN:
+            self.check_unknown(world, action, (status, said), about)
+        elif world.daemon is None:
+            self.check_without_daemon(world, action, status, had_pid_file, said, about)
+        elif action in ("stop", "restart", "try-restart"):
+            kept = [world.former] if world.former else []
+            named = [] if action == "stop" else [int(world.pidfile.read_text())]
+            self.assertEqual((status, after), (0, sorted(kept + named)), about)
+            self.assertFalse({*named} & {*before}, about)
+            ended = [number for number in before if number not in kept]
+            if state in STILL:
+                ended = [number for number in ended if f"TERM {number}" in told_now]
+                self.assertLess(len(ended), len(before), about)
+            self.assertEqual(sorted(told_now), sorted(f"TERM {number}" for number in ended), about)
+            self.assertEqual(world.pidfile.exists(), action != "stop", about)
+            self.assertIn("Stopping", said, about)
+            if state is stands_still:
+                self.assertIn(f"process {world.daemon} had not finished after 1 s and was killed", said, about)
+        elif action == "replace":
+            self.check_replaced(world, state, before, after, (status, said), about)
+        elif action == "reload" and state is reads_another_configuration:
+            self.assertEqual((status, after, told_now), (1, sorted(before), []), about)
+            self.assertIn(f"not reloaded, process {world.daemon} reads {world.directory}/a.cfg", said, about)
         else:
-            self.assertTrue(world.pidfile.exists(), about)
-            named = int(world.pidfile.read_text())
-            self.assertEqual(status, 0, about)
-            self.assertNotIn(named, at_first, about)
-            if action == "replace" and stands_still.__name__ in about:
-                self.assertEqual({*after}, {named, before}, about)  # which ends when it goes on
-            else:
-                wait_for(lambda: world.ours() == [named], f"all others to end: {about}")
+            hears = [f"HUP {world.daemon}"] if action == "reload" and state is not stands_still else []
+            self.assertEqual((status, after), (0, sorted(before)), about)
+            wait_for(lambda: world.told()[told:] == hears, f"its signal: {about}")
+            if action == "start":
+                self.assertIn("runs already", said, about)
+            if action == "status":
+                self.assertIn(f"process {world.daemon}", said, about)
+        if world.former:
+            self.assertTrue(world.runs(world.former), about)
+            if action in ("stop", "status"):
+                self.assertIn(f"process {world.former} still has clients", said, about)
+        world.end()
+
+    def check_unknown(self, world: World, action: str, answer: tuple[int, str], about: str) -> None:
+        """What is in the pid file's place may be of value to somebody: nothing is done, and nothing said to be."""
+        self.assertEqual((answer[0], world.ours()), (4 if action == "status" else 1, []), about)
+        self.assertIn("is no pid file, so nobody knows whether it runs", answer[1], about)
+        self.assertTrue(not world.pidfile.is_file() or world.pidfile.read_text() == NO_NUMBER, about)
+
+    def check_without_daemon(
+        self, world: World, action: str, status: int, had_pid_file: bool, said: str, about: str
+    ) -> None:
+        if action in ("start", "restart"):
+            self.assertEqual((status, world.ours()), (0, [int(world.pidfile.read_text())]), about)
+            self.assertIn("Starting", said, about)
+            return
+        expected = {"stop": 0, "try-restart": 0, "status": 1 if had_pid_file else 3}.get(action, 7)
+        self.assertEqual((status, world.ours()), (expected, []), about)
+        self.assertIn("does not run", said, about)
+        if action == "stop":
+            self.assertFalse(world.pidfile.exists(), about)
+
+    def check_replaced(
+        self,
+        world: World,
+        state: Callable[[World], None],
+        before: list[int],
+        after: list[int],
+        answer: tuple[int, str],
+        about: str,
+    ) -> None:
+        """The process that is to take the place has it, or has given up."""
+        if state in HELD:
+            self.assertEqual((answer[0], after), (1, sorted(before)), about)
+            self.assertIn(f"not replaced, process {world.daemon} goes on", answer[1], about)
+            self.assertEqual(world.pidfile.read_text(), str(world.daemon), about)
+            return
+        named = int(world.pidfile.read_text())
+        self.assertEqual(answer[0], 0, about)
+        self.assertNotIn(named, before, about)
+        # One that stands still ends when it goes on.
+        stays = {world.daemon} if state is stands_still else {world.former} if world.former else set()
+        wait_for(lambda: {*world.ours()} == {named, *stays}, f"all others to end: {about}")
