@@ -424,6 +424,8 @@ class AskTests(SynchronousTestCase):
             ("python /usr/bin/other-twistd --pidfile=a reusedproxy", False),
             ("python /usr/bin/twistd -nu reusedproxy --spew --pidf a reusedproxy", True),
             ("python -m twisted --log-level debug reusedproxy", True),
+            ("python3 /usr/bin/twistd3 -n --pidfile= reusedproxy", True),
+            ("python3 /usr/bin/twist3 --log-level debug reusedproxy", True),
             ("python /usr/bin/twistd --uid reusedproxy web", False),
             ("python /usr/bin/twistd -n web --name reusedproxy", False),
             ("python /usr/bin/twistd --unknown reusedproxy", False),

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
+#: What twist is called: in Debian it is twist3, and twistd is twistd3.
+_TWIST = frozenset((b"twist", b"twist3", b"twisted"))
 #: Programs that run the daemon, beside the one that asks.
-_PROGRAMS = frozenset((b"twist", b"twistd", b"twisted", b"reusedproxy"))
+_PROGRAMS = _TWIST | {b"twistd", b"twistd3", b"reusedproxy"}
 #: Options of Python's that take the next word.
 _WITH_VALUE = (b"-W", b"-X")
 #: Options of twist's.
@@ -41,7 +43,7 @@ def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
 def _runs_our_plugin(name: bytes, words: list[bytes]) -> bool:
     """Tells whether the word behind the options of twist or twistd, and what they are given, is our plugin's name."""
     short, known = "", _OF_TWIST
-    if name not in (b"twist", b"twisted"):
+    if name not in _TWIST:
         twistd = ServerOptions()
         short, known = twistd.shortOpt, twistd.longOpt
     try:

@@ -176,12 +176,14 @@ class PidFileTests(InitScriptTestCase):
         python, waits, program, words = sys.executable, WAITS, self.twistd(WAITS), self.words()
         watcher = self.directory / "watcher"
         watcher.write_text(waits)
+        debians = shutil.copy(program, f"{program}3")
         for command, ours in (
             ([python, program, *words], True),
             ([python, "-E", "-W", "ignore", program, *words], True),
             ([python, program, "-n", "--uid", "reusedproxy", *words], True),
             ([python, program, "-l", "reusedproxy", *words[:2], *words[2:]], True),
             ([python, program, "--spew", *words], True),
+            ([python, debians, *words], True),
             ([python, program, *words[:2], " reusedproxy", *words[3:]], False),
             ([python, "-c", waits, *words], False),
             ([python, "-c", waits, program, *words], False),
