@@ -425,7 +425,8 @@ def can_part_processes() -> bool:
 
 
 class MatrixTests(SynchronousTestCase):
-    def world(self) -> World:
+    def world(self, state: Callable[[World], None]) -> World:
+        """A world whose daemon and whose next one have time enough, unless they are to be waited for in vain."""
         directory = temporary_directory(self)
         program = directory / "twistd"
         program.write_text(PROGRAM.format(python=sys.executable))
@@ -433,7 +434,7 @@ class MatrixTests(SynchronousTestCase):
         (directory / "a.cfg").touch()
         (directory / "settings").write_text(
             f"CONFIG={directory}/a.cfg\nTWISTD={program}\nPIDFILE={directory}/daemon.pid\nUSER=\nRUNDIR=\n"
-            "STOP_TIMEOUT=1\nREPLACE_TIMEOUT=2\n"
+            f"STOP_TIMEOUT={1 if state in STILL else 30}\nREPLACE_TIMEOUT={2 if state in HELD else 30}\n"
         )
         world = World(self, directory)
         self.addCleanup(world.end)
@@ -449,7 +450,7 @@ class MatrixTests(SynchronousTestCase):
                 tried.result()
 
     def test_what_is_no_action_does_nothing(self) -> None:
-        world = self.world()
+        world = self.world(runs)
         runs(world)
         for action in ("", "restar", "START"):
             status, said = world.run(action)
@@ -457,7 +458,7 @@ class MatrixTests(SynchronousTestCase):
             self.assertIn("Usage: ", said)
 
     def check(self, state: Callable[[World], None], action: str) -> None:
-        world = self.world()
+        world = self.world(state)
         state(world)
         before, told, had_pid_file = world.ours(), len(world.told()), world.pidfile.exists()
         status, said = world.run(action)
