@@ -127,13 +127,15 @@ frontend main
 
     def _start(self, command: Sequence[str], what: str) -> None:
         self._process.spawn(command)
-        binds = {(host, int(port)) for host, port in _BIND.findall(self.file.read_text())}
+        text = self.file.read_text()
+        binds = {(host, int(port)) for host, port in _BIND.findall(text)}
+        sockets = [Path(each) for each in _UNIX.findall(text)]
 
         def accepting() -> bool:
             if self._process.died():
                 raise AssertionError(f"{what} did not start: {self.output}")
             # One port is bound after the other, and that of C{main} is not the last.
-            return binds <= listening() and accepts_connections(self.port)
+            return binds <= listening() and all(each.exists() for each in sockets) and accepts_connections(self.port)
 
         try:
             wait_for(accepting, f"{what} to accept", START, every=0.05)
@@ -214,3 +216,5 @@ reusedproxy.operators.stats.moment.REST = 0
 """
 #: Addresses and ports in lines of a configuration.
 _BIND = re.compile(r"(?m)^\s*bind\s+(\d+\.\d+\.\d+\.\d+):(\d+)(?![\d,-])")
+#: The paths of unix sockets, at which HAProxy listens last.
+_UNIX = re.compile(r"^\s*(?:stats socket|bind) (?:unix@)?(/[^\s,]+)", re.MULTILINE)
